@@ -1,0 +1,35 @@
+# make train   an environment in .venv, then ResNet18 on RAF-DB if it is here, else on drawn faces
+# make test    the same environment and the whole test suite
+# More options go in ARGS: make train ARGS="--epochs 20 --seed 1"
+
+PYTHON ?= python3
+ARGS ?=
+BIN = .venv/bin
+CACHED = $${TORCH_HOME:-$$HOME/.cache/torch}/hub/checkpoints/resnet18-f37072fd.pth
+
+.PHONY: train test
+
+train: .venv/ready
+	@if [ -f "$(CACHED)" ]; then weights=imagenet; else weights=none; fi; \
+	if [ -d raf-db-dataset ] || [ -f raf-db-dataset.zip ]; then \
+		$(BIN)/python train_ResNet.py --weights $$weights $(ARGS); \
+	else \
+		echo "RAF-DB is not here, so this trains on drawn faces: it shows that everything works, and says nothing"; \
+		echo "about real faces. To get RAF-DB run setup_dataset.ipynb, or download the zip of"; \
+		echo "kaggle.com/datasets/shuvoalok/raf-db-dataset and put it here as raf-db-dataset.zip."; \
+		$(BIN)/python train_ResNet.py --data synthetic --weights $$weights --image-size 100 --epochs 8 --overwrite $(ARGS); \
+	fi
+
+test: .venv/ready-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+.venv/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "This suite needs Python 3.10 or newer; $$($(PYTHON) --version 2>&1) is too old. Try: make train PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	@touch $@
+
+.venv/ready-dev: requirements-dev.txt .venv/ready
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,102 @@
+"""Class imbalance: what each strategy does to the sampling, to the loss and to the logits.
+
+    balance = Balance("weights", counts=[1161, 253, ...])
+    loss = balance.loss(logits, labels, label_smoothing=0.1)
+
+The loss is a plain mean over the batch in every strategy (weights average 1 over the training images), so it
+is the same for any number of processes.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STRATEGIES = {
+    "none": "every image once an epoch, plain cross-entropy",
+    "sampler": "classes drawn equally often (inverse-frequency sampling)",
+    "sqrt-sampler": "classes drawn by the square root of their frequency (Mahajan et al., ECCV 2018)",
+    "weights": "loss weighted by inverse class frequency",
+    "class-balanced": "loss weighted by the inverse effective number, beta 0.999 (Cui et al., CVPR 2019)",
+    "focal": "focal loss, gamma 2 (Lin et al., ICCV 2017)",
+    "ldam-drw": "larger margins for rarer classes, balanced weights in the last fifth (Cao et al., NeurIPS 2019)",
+    "logit-adjust": "log class frequency added to the logits in training (Menon et al., ICLR 2021)",
+    "post-hoc": "a share of log class frequency, fitted on val, taken off afterwards (Menon et al., ICLR 2021)",
+}
+BETA, GAMMA, MARGIN, DEFERRED = 0.999, 2.0, 0.5, 0.8
+
+
+class Balance:
+    """One strategy for training images of the given class counts. `progress` is the share of training done,
+    0..1.
+    """
+
+    def __init__(self, strategy: str, counts: Sequence[int], *, device: torch.device | str = "cpu") -> None:
+        if strategy not in STRATEGIES:
+            raise ValueError(f"balance is {strategy!r}; it must be one of {', '.join(STRATEGIES)}")
+        self.strategy = strategy
+        n = torch.tensor(counts, dtype=torch.float32)
+        self.log_prior = (n / n.sum()).log().to(device)
+        inverse, effective = 1 / n, (1 - BETA) / (1 - BETA**n)
+        self._sampling = {"sampler": inverse, "sqrt-sampler": n**-0.5}.get(
+            strategy
+        )  # weight of each image by class
+        weights = {"weights": inverse, "class-balanced": effective, "ldam-drw": effective}.get(
+            strategy, torch.ones(len(n))
+        )
+        self._weights = (weights * n.sum() / (weights * n).sum()).to(
+            device
+        )  # mean 1 over the training images
+        self._margins = (MARGIN * (n / n.min()) ** -0.25).to(device)  # largest for the rarest class
+
+    def order(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """The images of one epoch as indices (N,): a permutation, or a draw with replacement where sampling
+        is balanced.
+        """
+        if self._sampling is None:
+            return torch.randperm(len(labels), generator=generator)
+        return torch.multinomial(self._sampling[labels], len(labels), replacement=True, generator=generator)
+
+    def loss(
+        self, logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0, progress: float = 0.0
+    ) -> Tensor:
+        """Mean loss of logits (B, C) against labels (B,)."""
+        if self.strategy == "logit-adjust":
+            logits = logits + self.log_prior
+        if self.strategy == "ldam-drw":
+            logits = logits - F.one_hot(labels, logits.shape[1]) * self._margins
+        losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+        if self.strategy == "focal":
+            p = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
+            losses = (1 - p) ** GAMMA * losses
+        if self.strategy in ("weights", "class-balanced") or (
+            self.strategy == "ldam-drw" and progress >= DEFERRED
+        ):
+            losses = losses * self._weights[labels]
+        return losses.mean()
+
+    def fit(self, logits: Tensor, labels: Tensor) -> float:
+        """The share tau in 0..2 of log frequency whose removal gives the best macro-F1 on these (val)
+        logits.
+        """
+        if self.strategy != "post-hoc":
+            return 0.0
+        prior = self.log_prior.to(logits.device)
+        taus = [i / 20 for i in range(41)]
+        return max(
+            taus, key=lambda tau: (_macro_f1((logits - tau * prior).argmax(1), labels, len(prior)), -tau)
+        )
+
+    def adjust(self, model: nn.Module, tau: float) -> None:
+        """Take tau * log frequency from the logits for good, in the bias of the model's last linear layer."""
+        head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        with torch.no_grad():
+            head.bias -= tau * self.log_prior.to(head.bias.device)
+
+
+def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
+    confusion = (
+        torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).double()
+    )
+    return float((2 * confusion.diag() / (confusion.sum(0) + confusion.sum(1)).clamp(min=1)).mean())

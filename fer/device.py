@@ -1,0 +1,206 @@
+"""Device, precision, seed and process group: chosen once, so that nothing below asks again.
+
+One process by itself; with torchrun (`torchrun --nproc_per_node=4 train_ResNet.py`) as many as it starts.
+"""
+
+import contextlib
+import datetime
+import os
+import platform
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torchvision
+from torch import nn
+
+from fer.errors import UserError
+
+
+@dataclass
+class Setup:
+    """Where and how this process computes."""
+
+    device: torch.device
+    amp_dtype: torch.dtype | None  # None: plain fp32
+    rank: int = 0
+    world: int = 1
+    control: object = None  # gloo group for flags, so that agreeing never waits for the GPU's queue
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network runs; does nothing in fp32."""
+        return torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None)
+
+    @property
+    def precision(self) -> str:
+        """fp32, bf16 or fp16."""
+        return {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[self.amp_dtype]
+
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over the processes, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so; every process gets the same answer."""
+        if self.world == 1:
+            return flag
+        votes = torch.tensor([int(flag)])
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(votes)
+
+    @contextlib.contextmanager
+    def first(self) -> Iterator[None]:
+        """Process 0 does what is inside before the others do."""
+        if self.world > 1 and self.rank > 0:
+            dist.barrier(group=self.control)
+        yield
+        if self.world > 1 and self.rank == 0:
+            dist.barrier(group=self.control)
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The model with gradients averaged over the processes; itself if there is one."""
+        if self.world == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(
+            model, [self.device] if self.device.type == "cuda" else None
+        )
+
+    def broadcast(self, model: nn.Module) -> None:
+        """Give every process the weights and buffers of process 0 (batch norm's differ from one to the
+        next).
+        """
+        if self.world > 1:
+            for value in model.state_dict().values():
+                dist.broadcast(value, 0)
+
+    def synchronize(self) -> None:
+        """Wait for the device; only for clocks."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, deterministic: bool = False) -> Setup:
+    """Choose device and precision, seed everything, join torchrun's group if there is one.
+
+    device: auto, cpu, cuda or cuda:N. amp: auto (bf16 where the chip computes it natively, else fp16 on CUDA
+    and fp32 on a CPU), bf16, fp16 or off. Raises UserError for what this machine does not have.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device} is none; use auto, cpu, cuda or cuda:0.") from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {device} is not supported; use auto, cpu, cuda or cuda:0.")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"--device {device}: torch {torch.__version__} sees no CUDA device here; use --device cpu."
+        )
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise UserError(
+            f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, counted from 0."
+        )
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if chosen.type == "cuda":
+        if world > 1:
+            chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    elif world > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", world))))
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.set_float32_matmul_precision("high")  # TF32 for what stays fp32
+    torch.backends.cudnn.allow_tf32 = True
+    made = Setup(chosen, _amp_dtype(chosen, amp), rank, world)
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group(
+            "nccl" if chosen.type == "cuda" else "gloo", timeout=datetime.timedelta(minutes=10)
+        )
+    if world > 1:
+        made.control = dist.new_group(backend="gloo")
+    seed_everything(seed, rank)
+    return made
+
+
+def leave(made: Setup) -> None:
+    """Leave torchrun's group, if this process is in one."""
+    if made.world > 1 and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def seed_everything(*numbers: int) -> None:
+    """Seed python, numpy and torch (all devices) from some small numbers, such as (seed, epoch, rank)."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def generator(*numbers: int) -> torch.Generator:
+    """A CPU generator seeded from some small numbers."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator().manual_seed(seed)
+
+
+def _amp_dtype(device: torch.device, amp: str) -> torch.dtype | None:
+    if amp == "auto":
+        if device.type == "cuda":
+            amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        else:
+            amp = "bf16" if _cpu_has_bf16() else "off"
+    if amp == "fp16" and device.type == "cpu":
+        raise UserError("--amp fp16 needs a GPU; on a CPU use --amp bf16 or --amp off.")
+    try:
+        return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+    except KeyError:
+        raise UserError(f"--amp {amp} is none; use auto, bf16, fp16 or off.") from None
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 natively (AVX512-BF16 or AMX); emulated, it is slower than fp32."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch only
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def describe(made: Setup) -> str:
+    """Device, precision and processes in a few words."""
+    if made.device.type == "cuda":
+        name = torch.cuda.get_device_name(made.device)
+    else:
+        name = f"CPU, {torch.get_num_threads()} threads"
+    return f"{name}, {made.precision}" + (f", {made.world} processes" if made.world > 1 else "")
+
+
+def environment(made: Setup) -> dict:
+    """Hardware and versions, for metrics.json and the benchmarks' files."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    cpu = known.get("cpu_name") or platform.processor() or platform.machine()
+    gpu = torch.cuda.get_device_name(made.device) if made.device.type == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "cuda": torch.version.cuda if gpu else None,
+        "device": made.device.type,
+        "precision": made.precision,
+        "processes": made.world,
+    }

@@ -1,0 +1,45 @@
+"""A user's mistake ends in one clear message and an exit code, never in a traceback."""
+
+import functools
+import os
+import signal
+import sys
+
+
+class UserError(Exception):
+    """Something the user can mend: the message says what is wrong, where, and how to mend it."""
+
+    def __init__(self, message: str, *, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Stopped(UserError):
+    """A run that was asked to end by a signal: `where` it stopped and the command that goes on with it."""
+
+    def __init__(self, number: int, where: str, command: str) -> None:
+        super().__init__(
+            f"by {signal.Signals(number).name} {where}; go on with: {command}", code=128 + number
+        )
+
+
+def first_ten(problems: list[str]) -> str:
+    """A count's worth of problems as indented lines: ten of them, then how many more there are."""
+    more = [f"... and {len(problems) - 10:,} more"] if len(problems) > 10 else []
+    return "\n".join(f"  {line}" for line in problems[:10] + more)
+
+
+def command(main):
+    """Decorate a script's main(): a UserError becomes its message on stderr and its exit code."""
+
+    @functools.wraps(main)
+    def run(*args, **kwargs):
+        try:
+            return main(*args, **kwargs)
+        except UserError as error:
+            rank = int(os.environ.get("RANK", 0))
+            label = "stopped" if isinstance(error, Stopped) else "error"
+            print(f"{label}{f' (rank {rank})' if rank else ''}: {error}", file=sys.stderr)
+            sys.exit(error.code)
+
+    return run

@@ -1,0 +1,143 @@
+"""Scores and labels -> numbers: everything from one additive confusion matrix plus the probabilities.
+
+metrics.report(probabilities, labels)      # what stands under "val" and "test" in metrics.json
+"""
+
+import statistics
+import time
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer import CLASS_NAMES
+
+BINS, RESAMPLES = 15, 2000
+
+
+def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int = len(CLASS_NAMES)) -> Tensor:
+    """int64 (C, C): rows are the true classes, columns the predicted. Additive over batches and processes."""
+    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
+
+
+def from_confusion(confusion: Tensor | np.ndarray) -> dict[str, float | np.ndarray]:
+    """accuracy, balanced_accuracy (mean recall), macro_f1, weighted_f1; and precision, recall, f1 and n by
+    class.
+
+    Takes (..., C, C) and gives (...) and (..., C). What would divide by zero is 0, as scikit-learn has it; a
+    class without a true image does not count in balanced_accuracy, nor one without true or predicted images
+    in macro_f1.
+    """
+    matrix = np.asarray(confusion, dtype=np.float64)
+    hit, n, said = np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
+    recall, precision = hit / np.maximum(n, 1), hit / np.maximum(said, 1)
+    f1 = 2 * hit / np.maximum(n + said, 1)
+    total = n.sum(-1)
+    return {
+        "accuracy": hit.sum(-1) / total,
+        "balanced_accuracy": recall.sum(-1) / (n > 0).sum(-1),
+        "macro_f1": f1.sum(-1) / (n + said > 0).sum(-1),
+        "weighted_f1": (f1 * n).sum(-1) / total,
+        "precision": precision,
+        "recall": recall,
+        "f1": f1,
+        "n": n,
+    }
+
+
+def report(probabilities: np.ndarray, labels: np.ndarray) -> dict:
+    """All numbers of one split as plain JSON values. probabilities (N, C) with rows that sum to 1, labels
+    (N,).
+    """
+    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    predicted = p.argmax(1)
+    confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(y))
+    numbers = from_confusion(confusion)
+    rank = (p > p[np.arange(len(y)), y][:, None]).sum(1)  # how many classes stand before the true one
+    bins = reliability(p, y)
+    return {
+        "n": len(y),
+        **{key: float(numbers[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")},
+        "intervals": intervals(predicted, y),
+        "top2": float((rank < 2).mean()),
+        "top3": float((rank < 3).mean()),
+        "nll": float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean()),
+        "ece": float(sum(b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / len(y)),
+        "per_class": {
+            name: {
+                "precision": float(numbers["precision"][i]),
+                "recall": float(numbers["recall"][i]),
+                "f1": float(numbers["f1"][i]),
+                "n": int(numbers["n"][i]),
+            }
+            for i, name in enumerate(CLASS_NAMES)
+        },
+        "confusion_matrix": confusion.tolist(),
+        "reliability": bins,
+    }
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """Predictions in 15 bins of equal width by confidence: mean confidence, accuracy and n of each that has
+    any.
+
+    The expected calibration error is the mean gap of the two (Guo et al., ICML 2017).
+    """
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == labels
+    index = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        {
+            "confidence": float(confidence[index == b].mean()),
+            "accuracy": float(right[index == b].mean()),
+            "n": int((index == b).sum()),
+        }
+        for b in range(BINS)
+        if (index == b).any()
+    ]
+
+
+def intervals(predicted: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> dict[str, list[float]]:
+    """95 % percentile bootstrap intervals from 2,000 seeded resamples of the images, for the three main
+    numbers.
+    """
+    classes = len(CLASS_NAMES)
+    cells = np.bincount(labels * classes + predicted, minlength=classes**2)
+    # drawing N images with replacement is drawing the cells of their confusion matrix
+    drawn = np.random.default_rng(seed).multinomial(len(labels), cells / cells.sum(), size=RESAMPLES)
+    numbers = from_confusion(drawn.reshape(-1, classes, classes))
+    return {
+        key: [float(v) for v in np.percentile(numbers[key], [2.5, 97.5])]
+        for key in ("accuracy", "balanced_accuracy", "macro_f1")
+    }
+
+
+def cost(model: nn.Module, image_size: int, device: torch.device, autocast) -> dict:
+    """Parameters, GFLOPs (2 per multiply-add) and latency of one image, images/s of a batch of 64, on the
+    run's device.
+    """
+    model = model.eval()
+    x = torch.rand(64, 3, image_size, image_size, device=device)
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            model(x[:1])
+        with autocast():
+            single, batch = _seconds(model, x[:1], device, 10), _seconds(model, x, device, 3)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "gflops": counter.get_total_flops() / 1e9,
+        "latency_ms": 1000 * single,
+        "images_per_second": 64 / batch,
+    }
+
+
+def _seconds(model: nn.Module, x: Tensor, device: torch.device, repeats: int) -> float:
+    times = []
+    for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        model(x)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

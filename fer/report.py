@@ -1,0 +1,283 @@
+"""What a run writes and prints: its folder, one row an epoch, the final numbers and pictures."""
+
+import csv
+import io
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fer import CLASS_NAMES, device, metrics, plots
+from fer.checkpoint import read, save_model, sweep, write_atomically
+from fer.errors import UserError
+
+FILES = (
+    "options.json",
+    "log.csv",
+    "metrics.json",
+    "predictions.csv",
+    "best_model.pth",
+    "last.pth",
+    "curves.png",
+    "confusion_matrix.png",
+)
+COLUMNS = (
+    ("epoch", 5, "d"),
+    ("train loss", 10, ".3f"),
+    ("train acc", 9, ".2f"),
+    ("val acc", 7, ".2f"),
+    ("val macro-F1", 12, ".2f"),
+    ("val balanced", 12, ".2f"),
+    ("lr", 8, ".1e"),
+    ("images/s", 8, ",.0f"),
+    ("seconds", 7, ".1f"),
+)
+
+
+class Run:
+    """The folder results/<Model>/<run>/ and the screen. Only process 0 writes and prints."""
+
+    def __init__(self, model: nn.Module, options, setup: device.Setup) -> None:
+        self.name, self.options, self.setup = model.built["name"], options, setup
+        self.parameters = sum(p.numel() for p in model.parameters())
+        self.folder = self.place(self.name, options)
+        self.main = setup.rank == 0
+        self.tensorboard = None
+        if options.resume:
+            self._refuse_finished()
+        else:
+            self._refuse_overwriting()
+
+    @staticmethod
+    def place(name: str, options) -> Path:
+        """The folder of a run with these options."""
+        drawn = "drawn-" if options.data == "synthetic" else ""
+        return Path(options.output) / name / (options.name or f"{drawn}seed{options.seed}")
+
+    @staticmethod
+    def checkpoint(name: str, options) -> Path:
+        """The file that --resume goes on from."""
+        return Run.place(name, options) / "last.pth" if options.resume == "last" else Path(options.resume)
+
+    def _refuse_overwriting(self) -> None:
+        if self.options.overwrite:
+            return
+        if (self.folder / "metrics.json").exists():
+            raise UserError(
+                f"{self.folder} holds a finished run. To replace it type --overwrite, to keep it choose "
+                "another --name or --seed."
+            )
+        log = self.folder / "log.csv"
+        if log.exists():
+            done = max(0, len(log.read_text().splitlines()) - 1)
+            raise UserError(
+                f"{self.folder} holds an unfinished run of {done} epochs. To go on type --resume, to begin "
+                "again --overwrite."
+            )
+
+    def _refuse_finished(self) -> None:
+        try:
+            epochs = json.loads((self.folder / "options.json").read_text())["epochs"]
+        except (OSError, ValueError, KeyError):
+            return
+        if (self.folder / "metrics.json").exists() and self.options.epochs <= epochs:
+            raise UserError(
+                f"{self.folder} is finished; its numbers are in metrics.json. To train on, give more than "
+                f"its {epochs} --epochs."
+            )
+
+    def say(self, text: str) -> None:
+        """Print a line, whole and at once, from process 0."""
+        if self.main:
+            print(text, flush=True)
+
+    def begin(self, sets: dict, found: str) -> None:
+        """Make the folder, write options.json, say what was found and what will run. `sets` are the datasets
+        by split.
+        """
+        self.sets = sets
+        start = {"none": "from scratch", "imagenet": "from ImageNet weights"}
+        start = start.get(self.options.weights, f"from {self.options.weights}")
+        self.say(
+            f"{self.name} {start}: {self.parameters:,} parameters, {self.options.image_size} pixels, "
+            f"{device.describe(self.setup)}\n{found}\nrun: {self.folder}"
+        )
+        if self.main:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"{self.folder} cannot be made ({error.strerror}); choose another --output.", code=4
+                ) from None
+            sweep(self.folder)
+            if not self.options.resume:
+                for file in FILES:
+                    (self.folder / file).unlink(missing_ok=True)
+            self._write("options.json", _json(asdict(self.options)))
+            if self.options.tensorboard:
+                try:
+                    from torch.utils.tensorboard import SummaryWriter
+                except ImportError:
+                    raise UserError(
+                        "--tensorboard needs the package tensorboard: pip install tensorboard."
+                    ) from None
+                self.tensorboard = SummaryWriter(self.folder / "tensorboard")
+        self.say("\n" + "  ".join(f"{title:>{width}}" for title, width, _ in COLUMNS))
+
+    def restore(self, state: dict, *, model: nn.Module, optimizer, ema) -> dict:
+        """The state in the checkpoint of --resume, after putting it back into model, optimizer, EMA and
+        scaler.
+        """
+        path = self.checkpoint(self.name, self.options)
+        found = read(path)
+        if "optimizer" not in found:
+            raise UserError(f"{path} holds a model, not the state of a run; resume from a last.pth.")
+        for key, what in (("model", "model"), ("split_hash", "val split"), ("train_hash", "training images")):
+            if found[key] != state[key]:
+                raise UserError(
+                    f"{path} was written with another {what} ({found[key]}, now {state[key]}); resume it "
+                    "with the data and model it was begun with."
+                )
+        model.load_state_dict(found["weights"])
+        if ema.decay:
+            ema.average.load_state_dict(found["ema"])
+            ema.steps = found["ema_steps"]
+        optimizer.load_state_dict(found["optimizer"])
+        self.setup.scaler.load_state_dict(found["scaler"])
+        found["best"]["weights"] = {k: v.to(self.setup.device) for k, v in found["best"]["weights"].items()}
+        for row in found["log"]:
+            self.say(self._line(row, better=row["epoch"] == found["best"]["epoch"]))
+        return {key: found[key] for key in state} | {"options": state["options"]}
+
+    def row(
+        self, epoch: int, trained: dict, val: dict, *, lr: float, images_per_second: float, seconds: float
+    ) -> dict:
+        """One epoch's row of log.csv."""
+        return {
+            "epoch": epoch, "train_loss": trained["loss"], "train_accuracy": trained["accuracy"],
+            "val_loss": val["loss"], "val_accuracy": val["accuracy"], "val_macro_f1": val["macro_f1"],
+            "val_balanced_accuracy": val["balanced_accuracy"], "lr": lr,
+            "images_per_second": images_per_second, "seconds": seconds,
+        }
+
+    def log(self, rows: list[dict], *, better: bool) -> None:
+        """Print the last of the rows and write log.csv anew with all of them."""
+        row = rows[-1]
+        self.say(self._line(row, better=better))
+        if self.main:
+            self._write("log.csv", _csv(list(row), [list(r.values()) for r in rows]))
+        if self.tensorboard:
+            for key, value in row.items():
+                self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
+            self.tensorboard.flush()
+
+    def _line(self, row: dict, *, better: bool) -> str:
+        per_cent = {k: 100 * v for k, v in row.items() if "acc" in k or "f1" in k}
+        keys = (
+            "epoch",
+            "train_loss",
+            "train_accuracy",
+            "val_accuracy",
+            "val_macro_f1",
+            "val_balanced_accuracy",
+            "lr",
+            "images_per_second",
+            "seconds",
+        )
+        values = ({**row, **per_cent}[key] for key in keys)
+        return "  ".join(f"{v:>{w}{f}}" for v, (_, w, f) in zip(values, COLUMNS)) + ("  *" if better else "")
+
+    def finish(self, model: nn.Module, state: dict, *, val: Tensor, test: Tensor, seconds: float, reason: str,
+               tau: float) -> dict:
+        """Write metrics.json, predictions.csv, best_model.pth and the pictures from the logits of val and
+        test; print the summary; return the metrics.
+        """
+        if not self.main:
+            return {}
+        cuda = self.setup.device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _peak_memory()
+        cost = metrics.cost(model, self.options.image_size, self.setup.device, self.setup.autocast)
+        test_set = self.sets["test"]
+        probabilities = test.softmax(1).numpy()
+        numbers = {
+            "model": self.name, "run": self.folder.name,
+            "data": "drawn faces" if test_set.drawn else "RAF-DB", "weights": self.options.weights, "finished": reason, "epochs": state["epoch"],
+            "best_epoch": state["best"]["epoch"], "post_hoc_tau": tau,
+            "val": metrics.report(val.softmax(1).numpy(), self.sets["val"].labels.numpy()),
+            "test": metrics.report(probabilities, test_set.labels.numpy()),
+            "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state["log"]),
+                     "wall_seconds": seconds, "peak_memory_mib": peak},
+            "counts": {name: part.counts for name, part in self.sets.items()},
+            "skipped_images": self.sets["train"].skipped, "split_hash": state["split_hash"],
+            "train_hash": state["train_hash"], "test_hash": test_set.hash,
+            "environment": device.environment(self.setup),
+        }
+        save_model(self.folder / "best_model.pth", state, model.state_dict(), post_hoc_tau=tau)
+        rows = [
+            [
+                name,
+                CLASS_NAMES[label],
+                *(f"{p:.9g}" for p in row),
+            ]  # nine digits give back every bit of a float32
+            for name, label, row in zip(test_set.names, test_set.labels.tolist(), probabilities)
+        ]
+        self._write("predictions.csv", _csv(["image", "label", *CLASS_NAMES], rows))
+        title = f"{self.name}, {self.folder.name}, {numbers['data']}"
+        plots.curves(state["log"], self.folder / "curves.png", title=title)
+        matrix = numbers["test"]["confusion_matrix"]
+        plots.confusion(matrix, self.folder / "confusion_matrix.png", title=f"{title}: test")
+        self._write("metrics.json", _json(numbers))  # last: a run is finished when this file is there
+        self._summary(numbers)
+        return numbers
+
+    def _summary(self, numbers: dict) -> None:
+        def scores(split: str) -> str:
+            parts = (f"{key.replace('_', ' ')} {100 * numbers[split][key]:.2f} %"
+                     for key in ("accuracy", "balanced_accuracy", "macro_f1"))
+            return f"{split:>4}: " + ", ".join(parts)
+
+        low, high = numbers["test"]["intervals"]["accuracy"]
+        recalls = (f"{name} {100 * v['recall']:.1f}" for name, v in numbers["test"]["per_class"].items())
+        self.say(f"\n{numbers['finished']}; best epoch {numbers['best_epoch']}, chosen on val\n"
+                 f"{scores('val')}\n{scores('test')} (accuracy's 95 % interval {100 * low:.2f} to {100 * high:.2f})\n"
+                 f"recall on test: {'  '.join(recalls)}")
+        if numbers["data"] != "RAF-DB":
+            self.say("These are drawn faces: the numbers say nothing about RAF-DB.")
+        self.say(f"{numbers['cost']['wall_seconds']:.0f} s in all; pictures: {self.folder / 'curves.png'} "
+                 f"and {self.folder / 'confusion_matrix.png'}")
+
+    def resume_command(self) -> str:
+        """What to type to go on with this run."""
+        typed = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+        return " ".join(["python", sys.argv[0], *typed, "--resume"])
+
+    def last_good(self, state: dict) -> str:
+        """A sentence that names the checkpoint to go back to."""
+        return f"The last good checkpoint is {self.folder / 'last.pth'}, of epoch {state['epoch']}."
+
+    def _write(self, name: str, text: str) -> None:
+        write_atomically(self.folder / name, lambda file: file.write(text.encode()))
+
+
+def _json(value: dict) -> str:
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def _csv(header: list, rows: list[list]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([header, *rows])
+    return text.getvalue()
+
+
+def _peak_memory() -> float | None:
+    """This process's largest memory in MiB, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale

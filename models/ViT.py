@@ -1,0 +1,44 @@
+"""Vision transformers: Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021,
+https://arxiv.org/abs/2010.11929
+
+ViT-B16 is torchvision's, with ImageNet weights to be had. ViT-mod is as deep and as wide, but reads RAF-DB's
+own 100 x 100 pixels in patches of 10: 100 tokens, no upscaling, no pretraining.
+"""
+
+import torchvision
+from torch import nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+WEIGHTS = torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1
+HEADS = ("heads.head.",)
+
+
+def _vit(image_size: int, patch_size: int, num_classes: int) -> VisionTransformer:
+    if image_size < patch_size or image_size % patch_size:
+        raise ValueError(
+            f"image_size is {image_size}; this ViT cuts patches of {patch_size} and needs a multiple of it"
+        )
+    return VisionTransformer(
+        image_size=image_size,
+        patch_size=patch_size,
+        num_layers=12,
+        num_heads=12,
+        hidden_dim=768,
+        mlp_dim=3072,
+        num_classes=num_classes,
+    )
+
+
+def vit_b16(*, num_classes: int, image_size: int) -> nn.Module:
+    """ViT-B/16 with new weights; image_size a multiple of 16."""
+    return _vit(image_size, 16, num_classes)
+
+
+def vit_mod(*, num_classes: int, image_size: int) -> nn.Module:
+    """ViT-B with patches of 10 and new weights; image_size a multiple of 10."""
+    return _vit(image_size, 10, num_classes)
+
+
+def fit_positions(state: dict, image_size: int) -> dict:
+    """ImageNet's position embeddings, learnt for 224 pixels, interpolated to `image_size`."""
+    return interpolate_embeddings(image_size, 16, state)

@@ -1,0 +1,149 @@
+"""The six architectures by name: `build` makes one, `load` rebuilds a trained one from its checkpoint.
+
+model = models.build("ResNet18", num_classes=7, image_size=224, weights="imagenet")
+model = models.load("results/ResNet18/seed0/best_model.pth")
+"""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from fer.checkpoint import read
+from fer.errors import UserError
+from models import VGG, GoogLeNet, ResNet, ViT
+from models.ConvNet import convnet
+
+
+class Architecture(NamedTuple):
+    """How to make one, its own input size in pixels, and the module with its ImageNet weights, if there are
+    any.
+    """
+
+    make: Callable[..., nn.Module]
+    image_size: int
+    imagenet: ModuleType | None
+    convolutional: bool  # channels_last pays for convolutions, not for transformers
+
+
+ARCHITECTURES = {
+    "ConvNet": Architecture(convnet, 100, None, True),
+    "ResNet18": Architecture(ResNet.resnet18, 224, ResNet, True),
+    "VGG16": Architecture(VGG.vgg16, 224, VGG, True),
+    "GoogLeNet": Architecture(GoogLeNet.googlenet, 224, GoogLeNet, True),
+    "ViT-B16": Architecture(ViT.vit_b16, 224, ViT, False),
+    "ViT-mod": Architecture(ViT.vit_mod, 100, None, False),
+}
+NAMES = tuple(ARCHITECTURES)
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int = 7,
+    image_size: int | None = None,
+    weights: str | Path = "none",
+    seed: int = 0,
+) -> nn.Module:
+    """A model that maps float images (B, 3, image_size, image_size) to logits (B, num_classes).
+
+    weights: "none" for new ones drawn from `seed`, "imagenet" for torchvision's with a new head, or the path
+    of a checkpoint of the same architecture. Raises UserError for an unknown name, a size the architecture
+    cannot take, or weights that cannot be had. The model remembers what it was built from in `model.built`,
+    which a checkpoint stores.
+    """
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(name, NAMES, 1, 0.4)
+        raise UserError(
+            f"there is no model {name!r}; did you mean {close[0] if close else ', '.join(NAMES)}?"
+        )
+    architecture = ARCHITECTURES[name]
+    image_size = image_size or architecture.image_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = architecture.make(num_classes=num_classes, image_size=image_size)
+        except ValueError as error:
+            raise UserError(f"{error}: change --image-size.") from None
+    model.built = {"name": name, "num_classes": num_classes, "image_size": image_size}
+    if weights == "imagenet":
+        _load_imagenet(model, architecture)
+    elif weights != "none":
+        _load_weights(model, Path(weights))
+    return model
+
+
+def load(path: str | Path) -> nn.Module:
+    """The trained model of a `best_model.pth` or `last.pth`, in eval mode, on the CPU; `model.checkpoint`
+    holds the rest.
+
+    Raises UserError where the file is not a whole checkpoint of this suite.
+    """
+    checkpoint = read(path)
+    model = build(**checkpoint["model"])
+    model.load_state_dict(_matching(model, checkpoint.pop("weights"), path))
+    model.checkpoint = checkpoint
+    return model.eval()
+
+
+def has_imagenet(name: str) -> bool:
+    """Whether torchvision offers ImageNet weights for this architecture."""
+    return ARCHITECTURES[name].imagenet is not None
+
+
+def imagenet_file(name: str) -> Path:
+    """Where torchvision keeps this architecture's ImageNet weights once they are downloaded."""
+    return (
+        Path(torch.hub.get_dir()) / "checkpoints" / ARCHITECTURES[name].imagenet.WEIGHTS.url.rsplit("/", 1)[1]
+    )
+
+
+def _load_imagenet(model: nn.Module, architecture: Architecture) -> None:
+    name, module = model.built["name"], architecture.imagenet
+    if module is None:
+        raise UserError(f"{name} has no ImageNet weights; train it with --weights none.")
+    file = imagenet_file(name)
+    try:
+        state = module.WEIGHTS.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"{name}'s ImageNet weights could not be had ({error}). Download {module.WEIGHTS.url} and put "
+            f"it as {file}, or train from scratch with --weights none."
+        ) from None
+    if hasattr(module, "fit_positions"):
+        state = module.fit_positions(state, model.built["image_size"])
+    dropped = module.HEADS + getattr(module, "DROPPED", ())
+    state = {key: value for key, value in state.items() if not key.startswith(dropped)}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    wrong = [key for key in missing if not key.startswith(module.HEADS)] + unexpected
+    if wrong:
+        raise UserError(
+            f"{file} is not {name}'s: {len(wrong)} names do not fit, such as {wrong[0]}. Delete it and "
+            "start again."
+        )
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    checkpoint = read(path)
+    there, here = checkpoint["model"], model.built
+    if there["name"] != here["name"]:
+        raise UserError(f"{path} holds a {there['name']}, not a {here['name']}.")
+    model.load_state_dict(_matching(model, checkpoint["weights"], path))
+
+
+def _matching(model: nn.Module, weights: dict, path: str | Path) -> dict:
+    """`weights`, after making sure that they fit the model name by name and shape by shape."""
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in weights.items()}
+    for key in sorted(expected.keys() | found.keys()):
+        if expected.get(key) != found.get(key):
+            raise UserError(
+                f"{path} does not fit {model.built['name']} at {model.built['image_size']} pixels: {key} is "
+                f"{found.get(key, 'missing')} there and {expected.get(key, 'missing')} here."
+            )
+    return weights

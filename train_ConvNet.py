@@ -1,0 +1,22 @@
+"""Train ConvNet, three convolutions and two hidden layers, on RAF-DB.
+
+python train_ConvNet.py [--data PATH] [--epochs N] [--help]
+torchrun --nproc_per_node=4 train_ConvNet.py
+"""
+
+from fer.errors import command
+from models import build
+from train_function import parse, train
+
+RECIPES = {"none": dict(epochs=40, batch_size=64, lr=1e-3, weight_decay=0.05, warmup_epochs=2)}
+
+
+@command
+def main():
+    options = parse("ConvNet", RECIPES)
+    model = build("ConvNet", image_size=options.image_size, weights=options.initial, seed=options.seed)
+    train(model, options)
+
+
+if __name__ == "__main__":
+    main()

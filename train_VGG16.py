@@ -1,0 +1,25 @@
+"""Train VGG16 with batch norm, fine-tuned from ImageNet or from scratch, on RAF-DB.
+
+python train_VGG16.py [--data PATH] [--epochs N] [--help]
+torchrun --nproc_per_node=4 train_VGG16.py
+"""
+
+from fer.errors import command
+from models import build
+from train_function import parse, train
+
+RECIPES = {
+    "imagenet": dict(epochs=30, batch_size=64, lr=1e-4, weight_decay=0.05, warmup_epochs=2, image_size=224),
+    "none": dict(epochs=60, batch_size=64, lr=5e-4, weight_decay=0.05, warmup_epochs=3, image_size=224),
+}
+
+
+@command
+def main():
+    options = parse("VGG16", RECIPES)
+    model = build("VGG16", image_size=options.image_size, weights=options.initial, seed=options.seed)
+    train(model, options)
+
+
+if __name__ == "__main__":
+    main()

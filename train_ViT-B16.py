@@ -1,0 +1,25 @@
+"""Train ViT-B/16, fine-tuned from ImageNet or from scratch, on RAF-DB.
+
+python train_ViT-B16.py [--data PATH] [--epochs N] [--help]
+torchrun --nproc_per_node=4 train_ViT-B16.py
+"""
+
+from fer.errors import command
+from models import build
+from train_function import parse, train
+
+RECIPES = {
+    "imagenet": dict(epochs=20, batch_size=64, lr=3e-5, weight_decay=0.05, warmup_epochs=3, image_size=224),
+    "none": dict(epochs=100, batch_size=128, lr=3e-4, weight_decay=0.1, warmup_epochs=10, image_size=224),
+}
+
+
+@command
+def main():
+    options = parse("ViT-B16", RECIPES)
+    model = build("ViT-B16", image_size=options.image_size, weights=options.initial, seed=options.seed)
+    train(model, options)
+
+
+if __name__ == "__main__":
+    main()

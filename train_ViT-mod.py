@@ -1,0 +1,24 @@
+"""Train ViT-mod, a ViT-B that reads 100 x 100 pixels in patches of 10, on RAF-DB.
+
+python train_ViT-mod.py [--data PATH] [--epochs N] [--help]
+torchrun --nproc_per_node=4 train_ViT-mod.py
+"""
+
+from fer.errors import command
+from models import build
+from train_function import parse, train
+
+RECIPES = {
+    "none": dict(epochs=150, batch_size=128, lr=3e-4, weight_decay=0.1, warmup_epochs=10, image_size=100)
+}
+
+
+@command
+def main():
+    options = parse("ViT-mod", RECIPES)
+    model = build("ViT-mod", image_size=options.image_size, weights=options.initial, seed=options.seed)
+    train(model, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""The one training loop: every train_*.py builds a model and calls train(model, options).
+
+python train_ResNet.py                                   # CPU or one GPU
+torchrun --nproc_per_node=4 train_ResNet.py              # 4 GPUs; --batch-size counts all of them
+torchrun --nnodes=2 --nproc_per_node=8 --rdzv_backend=c10d --rdzv_endpoint=HOST:29500 train_ResNet.py
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import models
+from fer import augment, cli, device, metrics
+from fer.balance import STRATEGIES, Balance
+from fer.batches import Batches
+from fer.checkpoint import Keeper, read
+from fer.cli import option
+from fer.ema import EMA
+from fer.errors import Stopped, UserError
+from fer.interrupt import Interrupt
+from fer.optim import Schedule, make_optimizer
+from fer.report import Run
+from RAFDB_dataset import RAFDBDataset, describe, open_source
+
+
+@dataclass
+class Options:
+    """Every knob. A script's recipe overrides these defaults, the command line overrides the recipe."""
+
+    data: str = option("raf-db-dataset", "folder or .zip of RAF-DB; or synthetic for drawn faces")
+    output: str = option("results", "folder for the runs")
+    name: str = option("", "name of the run (default seed<seed>, on drawn faces drawn-seed<seed>)")
+    seed: int = option(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)
+    epochs: int = option(60, "passes over the training images", low=1)
+    batch_size: int = option(64, "images a step, all processes together", low=1)
+    lr: float = option(1e-3, "highest learning rate", low=0)
+    weight_decay: float = option(0.05, "AdamW's, for matrices and kernels only", low=0)
+    warmup_epochs: float = option(2.0, "epochs of linear warm-up before the cosine", low=0)
+    image_size: int = option(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
+    weights: str = option("none", "imagenet, none, or the path of a checkpoint to start from")
+    balance: str = option("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
+    label_smoothing: float = option(0.1, "share of every label given to all classes", low=0, high=0.99)
+    augment: float = option(1.0, "strength of the augmentation (0: none)", low=0, high=4)
+    ema: float = option(0.998, "decay of the weights' moving average (0: off)", low=0, high=0.99999)
+    grad_clip: float = option(1.0, "largest norm of the gradient (0: off)", low=0)
+    patience: int = option(0, "stop after this many epochs without a better val macro-F1 (0: never)", low=0)
+    val_fraction: float = option(0.1, "share of the training images to choose by", low=0.01, high=0.5)
+    train_fraction: float = option(1.0, "share of the remaining training images to use", low=0.001, high=1)
+    resolution: int = option(0, "first reduce the faces to N x N pixels (0: as they are)", low=0, high=100)
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
+    compile: bool = option(False, "torch.compile the model (pays back in long runs on a GPU)")
+    resume: str = option("", "go on from the run's last.pth, or from the checkpoint PATH")
+    overwrite: bool = option(False, "replace a run that is there already")
+    skip_bad: bool = option(False, "leave unreadable training images out (they are counted)")
+    tensorboard: bool = option(False, "write TensorBoard files too, where it is installed")
+    deterministic: bool = option(False, "the same numbers every time, on one machine and version")
+
+    @property
+    def initial(self) -> str:
+        """The weights to build the model with: a resumed run brings its own."""
+        return "none" if self.resume else self.weights
+
+
+# what may differ between a run and its continuation; everything else would make it another run
+MAY_CHANGE = ("epochs", "patience", "device", "compile", "resume", "overwrite", "tensorboard", "output",
+              "name", "data")
+
+
+def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) -> Options:
+    """Options for the model `name` from the command line. `recipes` maps "imagenet" and "none" to a recipe
+    each; --weights picks one, the first is the default. With --resume, options come back from the checkpoint.
+    """
+    given = cli.typed(Options, sys.argv[1:] if argv is None else argv, description=f"Train {name} on RAF-DB.")
+    weights = given.get("weights", next(iter(recipes)))
+    if weights == "imagenet" and "imagenet" not in recipes:
+        raise UserError(f"{name} has no ImageNet weights; train it with --weights none.")
+    recipe = recipes.get(weights, recipes[next(iter(recipes))])
+    options = replace(Options(weights=weights, **recipe), **given)
+    options.image_size = options.image_size or models.ARCHITECTURES[name].image_size
+    cli.check(options)
+    if options.resume:
+        stored = Options(**read(Run.checkpoint(name, options))["options"])
+        changed = [k for k, v in given.items() if k not in MAY_CHANGE and v != getattr(stored, k)]
+        if changed:
+            listed = ", ".join(f"{cli.flag(k)} (was {getattr(stored, k)})" for k in changed)
+            raise UserError(
+                f"this run was not begun with {listed}; leave that out to go on, or choose another --name."
+            )
+        options = replace(stored, **given)
+    return options
+
+
+def train_one_epoch(
+    model: nn.Module,
+    batches,
+    *,
+    optimizer: torch.optim.Optimizer,
+    setup: device.Setup,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    rate: Callable[[int], float],
+    ema: EMA,
+    grad_clip: float = 0.0,
+    stop: Callable[[int], bool] = lambda steps: False,
+) -> dict:
+    """One pass over `batches` of (x, y) on the device; nothing in a step waits for it.
+
+    `rate(i)` is the learning rate of step i, `stop(n)` is asked after n steps. Returns loss and accuracy over
+    all processes, steps and whether it was stopped.
+    """
+    model.train()
+    sums, steps, stopped = torch.zeros(2, device=setup.device), 0, False
+    for x, y in batches:
+        for group in optimizer.param_groups:
+            group["lr"] = rate(steps)
+        with setup.autocast():
+            logits = model(x)
+        logits = logits.float()
+        value = loss(logits, y)
+        setup.scaler.scale(value).backward()
+        setup.scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), grad_clip or math.inf)
+        setup.scaler.step(optimizer)
+        setup.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        ema.update()
+        sums += torch.stack([value.detach(), (logits.detach().argmax(1) == y).float().mean()])
+        steps += 1
+        if stopped := stop(steps):
+            break
+    mean = (setup.all_reduce(sums) / (max(1, steps) * setup.world)).tolist()
+    return {"loss": mean[0], "accuracy": mean[1], "steps": steps, "stopped": stopped}
+
+
+@torch.inference_mode()
+def evaluate(model: nn.Module, batches: Batches, *, batch_size: int = 256) -> dict:
+    """Loss, accuracy, balanced accuracy, macro-F1 and all logits (N, C) on the host, exact for any number of
+    processes.
+    """
+    setup = batches.setup
+    model.eval()
+    outputs = []
+    for x in batches.evaluate(batch_size):
+        with setup.autocast():
+            outputs.append(model(x).float())
+    logits = torch.zeros(
+        len(batches), outputs[0].shape[1] if outputs else len(metrics.CLASS_NAMES), device=setup.device
+    )
+    if outputs:
+        logits[setup.rank :: setup.world] = torch.cat(outputs)
+    logits = setup.all_reduce(logits).cpu()  # each process filled its own rows, the others are zero
+    labels = batches.labels.cpu()
+    numbers = metrics.from_confusion(metrics.confusion_matrix(logits.argmax(1), labels))
+    scores = {key: float(numbers[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1")}
+    return {"loss": float(F.cross_entropy(logits, labels)), **scores, "logits": logits}
+
+
+def train(model: nn.Module, options: Options) -> dict:
+    """Train `model` (from models.build) as `options` say, write results/<Model>/<run>/, return its final
+    numbers.
+
+    Checkpoints are chosen by macro-F1 on val; the test set is evaluated once, at the end. Raises UserError
+    for what the user can mend; its exit codes: 2 wrong input, 3 numbers gone bad, 4 cannot write, 130 and 143
+    stopped.
+    """
+    cli.check(options)
+    setup = device.setup(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
+    try:
+        with Interrupt() as interrupt:
+            return _train(model, options, setup, interrupt)
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"the {setup.device.type} memory is too small for batches of {options.batch_size} at "
+            f"{options.image_size} pixels in {setup.precision}: try a smaller --batch-size, a smaller "
+            "--image-size or --amp bf16."
+        ) from None
+    finally:
+        device.leave(setup)
+
+
+def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: Interrupt) -> dict:
+    begun = time.perf_counter()
+    run = Run(model, options, setup)
+    sets = _load(options, setup)
+    train_set, val_set, test_set = sets.values()
+    if options.batch_size % setup.world:
+        raise UserError(f"--batch-size {options.batch_size} cannot be shared by {setup.world} processes; make "
+                        "it a multiple of them.")
+    batch_size = min(options.batch_size, len(train_set) // setup.world * setup.world)
+    steps = len(train_set) // batch_size  # what does not fill a last batch is left out, others every epoch
+    run.begin(sets, describe(*sets.values()))
+
+    convolutional = models.ARCHITECTURES[model.built["name"]].convolutional
+    model = model.to(
+        setup.device, memory_format=torch.channels_last if convolutional else torch.contiguous_format
+    )
+
+    def batches(part: RAFDBDataset) -> Batches:
+        return Batches(part.images, part.labels, options.image_size, setup, channels_last=convolutional,
+                       resolution=options.resolution)
+
+    train_data, val_data = batches(train_set), batches(val_set)
+    balance = Balance(options.balance, train_set.counts, device=setup.device)
+    optimizer = make_optimizer(model, lr=options.lr, weight_decay=options.weight_decay)
+    schedule = Schedule(options.lr, warmup=options.warmup_epochs * steps, total=options.epochs * steps)
+    ema = EMA(model, options.ema)
+    state = {
+        "epoch": 0, "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}}, "log": [], "seconds": 0.0,
+        "model": model.built, "options": asdict(options),
+        "split_hash": val_set.hash, "train_hash": train_set.hash,
+    }
+    if options.resume:
+        state = run.restore(state, model=model, optimizer=optimizer, ema=ema)
+    earlier = state["seconds"]
+    net = setup.parallel(model)
+    net = torch.compile(net) if options.compile else net
+    keeper = Keeper(run.folder, enabled=setup.rank == 0)
+    if not options.resume:
+        keeper.keep(_snapshot(state, model, optimizer, setup, ema))  # finds out now whether it can be written
+
+    ask_every = 16 if setup.world > 1 else 1  # to agree on a stop costs a message among the processes
+    reason = "all epochs done"
+    for epoch in range(state["epoch"], options.epochs):
+        clock = time.perf_counter()
+        device.seed_everything(options.seed, epoch, setup.rank)
+        generator = device.generator(options.seed, epoch)
+        order = balance.order(train_set.labels, generator)
+        draws = augment.draw(len(order), generator, strength=options.augment)
+        data = tqdm(train_data.train(order, batch_size, draws), f"epoch {epoch + 1}/{options.epochs}", steps,
+                    leave=False, disable=setup.rank > 0 or not sys.stderr.isatty())
+        trained = train_one_epoch(
+            net, data, optimizer=optimizer, setup=setup, ema=ema, grad_clip=options.grad_clip,
+            loss=lambda z, y: balance.loss(z, y, label_smoothing=options.label_smoothing,
+                                           progress=epoch / options.epochs),
+            rate=lambda step: schedule(epoch * steps + step),
+            stop=lambda step: step % ask_every == 0 and setup.any(bool(interrupt.number)),
+        )
+        if trained["stopped"]:
+            keeper.flush()
+            raise Stopped(
+                interrupt.number, f"in epoch {epoch + 1}, which --resume repeats", run.resume_command()
+            )
+        training_seconds = time.perf_counter() - clock
+        setup.broadcast(ema.average)
+        val = evaluate(ema.average, val_data)
+        if not (math.isfinite(trained["loss"]) and math.isfinite(val["loss"])):
+            keeper.flush()
+            raise UserError(
+                f"the loss is no longer finite in epoch {epoch + 1} (learning rate up to {options.lr:g}, "
+                f"{setup.precision}). {run.last_good(state)} Try a lower --lr, or --amp off.", code=3)
+        better = val["macro_f1"] > state["best"]["macro_f1"]
+        if better:
+            weights = {key: value.detach().clone() for key, value in ema.average.state_dict().items()}
+            state["best"] = {"epoch": epoch + 1, "macro_f1": val["macro_f1"], "weights": weights}
+        now = time.perf_counter()
+        row = run.row(epoch + 1, trained, val, lr=schedule((epoch + 1) * steps - 1),
+                      images_per_second=steps * batch_size / training_seconds, seconds=now - clock)
+        state |= {"epoch": epoch + 1, "log": [*state["log"], row], "seconds": earlier + now - begun}
+        run.log(state["log"], better=better)
+        keeper.keep(_snapshot(state, model, optimizer, setup, ema))
+        if setup.any(bool(interrupt.number)):
+            keeper.flush()
+            raise Stopped(interrupt.number, f"after epoch {epoch + 1}", run.resume_command())
+        if options.patience and epoch + 1 - state["best"]["epoch"] >= options.patience:
+            reason = f"val macro-F1 no better for {options.patience} epochs"
+            break
+    keeper.flush()
+
+    ema.average.load_state_dict(state["best"]["weights"])
+    val = evaluate(ema.average, val_data)
+    tau = balance.fit(val["logits"], val_set.labels)
+    if tau:
+        balance.adjust(ema.average, tau)
+        val = evaluate(ema.average, val_data)
+    test = evaluate(ema.average, batches(test_set))
+    return run.finish(ema.average, state, val=val["logits"], test=test["logits"], reason=reason, tau=tau,
+                      seconds=earlier + time.perf_counter() - begun)
+
+
+def _load(options: Options, setup: device.Setup) -> dict[str, RAFDBDataset]:
+    with setup.first():  # one process decodes and caches, the others read what it wrote
+        source = open_source(options.data)
+        share = {"val_fraction": options.val_fraction, "skip_bad": options.skip_bad}
+        return {
+            "train": RAFDBDataset(source, "train", train_fraction=options.train_fraction, **share),
+            "val": RAFDBDataset(source, "val", **share),
+            "test": RAFDBDataset(source, "test"),
+        }
+
+
+def _snapshot(state: dict, model: nn.Module, optimizer, setup: device.Setup, ema: EMA) -> dict:
+    """Everything that is needed to go on, as references: Keeper writes or copies it."""
+    average = ema.average.state_dict() if ema.decay else {}
+    return {**state, "weights": model.state_dict(), "optimizer": optimizer.state_dict(),
+            "scaler": setup.scaler.state_dict(), "ema": average, "ema_steps": ema.steps}
