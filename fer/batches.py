@@ -1,7 +1,7 @@
 """Batches from memory: uint8 images that live on the training device, indexed, varied and normalised there.
 
-Images that would take more than a share of the device's free memory stay in pinned host memory instead and
-are copied one batch ahead; the batches are the same to the last bit.
+Images that would take more than a share of the device's free memory stay on the host instead and cross one
+batch ahead, through pinned memory; the batches are the same to the last bit.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Batches:
         if resolution:
             images = degrade(images, resolution)
         self.resident = setup.device.type == "cpu" or images.nbytes <= share * torch.cuda.mem_get_info()[0]
-        self.images = images.to(setup.device) if self.resident else images.pin_memory()
+        self.images = images.to(setup.device) if self.resident else images
         self._copying = None if self.resident else torch.cuda.Stream()
 
     def __len__(self) -> int:

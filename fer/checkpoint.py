@@ -5,10 +5,12 @@ weights_only=True)` opens it. No state of a random generator is in it: every epo
 epoch).
 """
 
+import contextlib
 import copy
 import hashlib
 import os
 import pickle
+import re
 import struct
 import time
 from collections.abc import Callable
@@ -23,13 +25,14 @@ from fer.augment import MEAN, STD
 from fer.errors import UserError
 
 FORMAT = 1
-REQUIRED = {"format": int, "sha256": str, "model": dict, "weights": dict, "class_names": list}
+MODEL = {"name": str, "num_classes": int, "image_size": int}  # what models.build is called with
+MAX_VALUES = 1_000_000  # the largest checkpoint of the suite has some thousand
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Replace `path` by what `write(file)` writes: whole or not at all, also when the machine dies halfway.
 
-    Raises UserError (exit code 4) where it cannot be written; the file that stood there before is untouched.
+    Raises what goes wrong in writing, OSError as a rule; the file that stood there before is then untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,35 +41,38 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        if os.name == "posix":  # the new name itself must reach the disk
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the new name must reach the disk too; not every file system can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """`replace_file` for a run's folder: raises UserError (exit code 4) where it cannot be written."""
+    try:
+        replace_file(path, write)
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "disk full?"
-        kept = "; the file that stood there is untouched" if path.exists() else ""
+        reason = getattr(error, "strerror", None) or "disk full?"
+        kept = "; the file that stood there is untouched" if os.path.exists(path) else ""
         raise UserError(
             f"{path} could not be written ({reason}){kept}. Make room or choose another --output, then go on "
-            "with --resume.",
-            code=4,
-        ) from None
-    finally:
-        try:
-            temporary.unlink(missing_ok=True)
-        except OSError:
-            pass
+            "with --resume.", code=4) from None
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half written in `folder`."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def save(path: str | Path, state: dict) -> None:
-    """Write `state` with its format number and checksum, atomically."""
+    """Write `state` with its format number and checksum, atomically; TypeError if it is not plain data."""
     state = {**state, "format": FORMAT, "class_names": list(CLASS_NAMES)}
     state["sha256"] = digest(state)
     write_atomically(Path(path), lambda file: torch.save(state, file))
@@ -74,42 +80,49 @@ def save(path: str | Path, state: dict) -> None:
 
 def read(path: str | Path) -> dict:
     """The dict of a checkpoint, on the CPU, after every check. Raises UserError that names what is wrong."""
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"there is no checkpoint {path}.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check your rights there.") from None
     except pickle.UnpicklingError as error:
-        wants = (
-            str(error).split("GLOBAL ")[1].split()[0] if "GLOBAL " in str(error) else "more than plain data"
-        )
-        raise UserError(
-            f"{path} was not opened: it asks for {wants}, which could run code; checkpoints of this suite "
-            "hold plain data only."
-        ) from None
+        wants = re.search(r"GLOBAL (\S+)", str(error))
+        wants = wants[1] if wants else "more than plain data"
+        raise UserError(f"{path} was not opened: it asks for {wants}, which could run code; checkpoints of "
+                        "this suite hold plain data only.") from None
     except Exception:  # what a damaged archive raises depends on where it is damaged: any of a dozen types
-        raise UserError(
-            f"{path} ({path.stat().st_size:,} bytes) is damaged or not a checkpoint; take another one, "
-            "or train again."
-        ) from None
-    lacks = [k for k, t in REQUIRED.items() if not isinstance(state, dict) or not isinstance(state.get(k), t)]
-    if lacks:
-        raise UserError(f"{path} is not a checkpoint of this suite: it has no {', '.join(lacks)}.")
-    if state["format"] != FORMAT:
-        raise UserError(
-            f"{path} has format {state['format']}, this version of the suite reads format {FORMAT}."
-        )
-    stored = state.pop("sha256")
-    if digest(state) != stored:
-        raise UserError(
-            f"{path} is damaged: its contents do not match its checksum. Take another one, or train again."
-        )
-    if state["class_names"] != list(CLASS_NAMES):
-        raise UserError(
-            f"{path} has the classes {', '.join(map(str, state['class_names']))}; this suite has "
-            f"{', '.join(CLASS_NAMES)}, in this order."
-        )
+        raise UserError(f"{path} ({os.path.getsize(path):,} bytes) is damaged or not a checkpoint; take "
+                        "another one, or train again.") from None
+    version = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(version, int):
+        raise UserError(f"{path} is not a checkpoint of this suite; take one that its train_*.py wrote.")
+    if version != FORMAT:
+        raise UserError(f"{path} has format {version}, and this version of the suite reads format {FORMAT}; "
+                        "use the version that wrote it.")
+    stored = state.pop("sha256", None)
+    try:
+        whole = digest(state) == stored
+    except Exception:  # hashes what only a damaged or a forged file holds
+        whole = False
+    if not whole:
+        raise UserError(f"{path} is damaged: its contents do not match its checksum; take another one, or "
+                        "train again.")
+    _check_contents(path, state)
     return state
+
+
+def _check_contents(path: str | Path, state: dict) -> None:
+    classes, model, weights = (state.get(key) for key in ("class_names", "model", "weights"))
+    if classes != list(CLASS_NAMES):
+        raise UserError(f"{path} has the classes {classes}; this suite has {list(CLASS_NAMES)}, in this "
+                        "order, and takes no other.")
+    built = isinstance(model, dict) and {key: type(value) for key, value in model.items()} == MODEL
+    if not built or model["num_classes"] != len(CLASS_NAMES) or not 0 < model["image_size"] <= 1024:
+        raise UserError(f"{path} says {model} of its model; it takes a name, {len(CLASS_NAMES)} classes and "
+                        "an image size of at most 1024 pixels.")
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(f"{path} holds no weights; take one that a train_*.py of this suite wrote.")
 
 
 class Keeper:
@@ -118,6 +131,8 @@ class Keeper:
     After a write that took t seconds the next one waits 20 t; what it skips is copied and written by `flush`,
     so a run that is asked to stop loses nothing, and one that is killed loses minutes at most.
     """
+
+    WAIT = 20
 
     def __init__(self, folder: Path, *, enabled: bool = True) -> None:
         self.folder, self.enabled = folder, enabled
@@ -145,7 +160,7 @@ class Keeper:
             save_model(self.folder / "best_model.pth", state, state["best"]["weights"])
             self._best_epoch = state["best"]["epoch"]
         self._pending, now = None, time.monotonic()
-        self._not_before = now + 20 * (now - begun)
+        self._not_before = now + self.WAIT * (now - begun)
 
 
 def save_model(path: Path, state: dict, weights: dict, **more) -> None:
@@ -157,27 +172,33 @@ def save_model(path: Path, state: dict, weights: dict, **more) -> None:
 
 
 def digest(value) -> str:
-    """sha256 over a tree of dicts, lists, plain values and tensors: every name, type, shape and byte."""
-    sha = hashlib.sha256()
-    _feed(sha, value)
-    return sha.hexdigest()
+    """sha256 over a tree of dicts, lists, tensors and plain values: every name, type, shape and byte.
 
-
-def _feed(sha, value) -> None:
-    if isinstance(value, Tensor):
-        sha.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    elif isinstance(value, dict):
-        sha.update(f"dict {len(value)}".encode())
-        for key, item in value.items():
-            _feed(sha, key)
-            _feed(sha, item)
-    elif isinstance(value, (list, tuple)):
-        sha.update(f"list {len(value)}".encode())
-        for item in value:
-            _feed(sha, item)
-    elif isinstance(value, float):
-        sha.update(b"float" + struct.pack("<d", value))
-    else:
-        text = repr(value).encode()
-        sha.update(f"{type(value).__name__} {len(text)}".encode() + text)
+    Raises TypeError for anything else, and where the tree refers to itself or unfolds without end.
+    """
+    sha, todo = hashlib.sha256(), [value]
+    for _ in range(MAX_VALUES):
+        if not todo:
+            return sha.hexdigest()
+        if len(todo) > MAX_VALUES:
+            break
+        value = todo.pop()
+        if isinstance(value, Tensor):
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise TypeError("a checkpoint holds no expanded tensor")
+            sha.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
+            sha.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        elif isinstance(value, dict):
+            sha.update(f"dict {len(value)}".encode())
+            todo += reversed([part for pair in value.items() for part in pair])
+        elif isinstance(value, (list, tuple)):
+            sha.update(f"list {len(value)}".encode())
+            todo += reversed(value)
+        elif type(value) is float:
+            sha.update(b"float" + struct.pack("<d", value))
+        elif value is None or type(value) in (bool, int, str):
+            text = repr(value).encode()
+            sha.update(f"{type(value).__name__} {len(text)}".encode() + text)
+        else:
+            raise TypeError(f"a checkpoint holds plain data only, not {type(value).__name__}")
+    raise TypeError(f"a checkpoint holds no more than {MAX_VALUES:,} values")

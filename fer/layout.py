@@ -1,27 +1,24 @@
-"""What lies on disk: finds RAF-DB in a folder or a .zip, in either layout, and lists its images with their
-labels.
+"""What lies on disk: finds RAF-DB in a folder or a .zip, in either layout, and lists its images and labels.
 
 Kaggle mirror:    DATASET/{train,test}/{1..7}/<image>.jpg, train_labels.csv, test_labels.csv (image,label)
-Official release: basic/Image/aligned/<image>.jpg, basic/EmoLabel/list_patition_label.txt ("train_00001.jpg
-5")
+Official release: basic/Image/aligned/<image>.jpg, basic/EmoLabel/list_patition_label.txt (train_00001.jpg 5)
 """
 
 import csv
 import io
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from fer import CLASS_NAMES
+from fer.archive import MAX_FILE, open_zip
 from fer.errors import UserError, first_ten
 
 LABEL_FILE = "EmoLabel/list_patition_label.txt"  # the release spells it so
 ALIGNED = "Image/aligned"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-MAX_FILES, MAX_BYTES = 2 * 15_341, 100 << 20  # twice RAF-DB's files; its zip unpacks to 39 MB
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
 TREE = """  raf-db-dataset/                      or raf-db-dataset.zip with the same inside
     DATASET/train/1/ ... DATASET/train/7/
@@ -31,254 +28,256 @@ TREE = """  raf-db-dataset/                      or raf-db-dataset.zip with the 
 
 
 class Row(NamedTuple):
-    """One image: its file name, where it lies in the tree, its label 1..7, and a stamp that changes with
-    it.
-    """
+    """One image: its name, where it lies in the tree, its label 1..7, and a stamp that changes with it."""
 
     name: str
     path: str
     label: int
-    stamp: tuple[int, int]  # size and modification time (folder) or checksum (zip)
+    stamp: tuple[int, ...] | None  # None: not a regular file
 
 
 class Source(NamedTuple):
-    """A found dataset: how it is laid out, its rows by official split, and how to read one file's bytes."""
+    """A found dataset: its layout in words, its rows by official split, and how to read one file's bytes."""
 
     layout: str
     root: Path
+    drawn: bool
     rows: dict[str, list[Row]]
     read: Callable[[str], bytes]
 
+    @property
+    def remedy(self) -> str:
+        """A sentence on what to do when something in it is wrong."""
+        if self.drawn:
+            return f"These are drawn faces: remove {self.root}, and they are drawn again."
+        return "Fetch RAF-DB again with setup_dataset.ipynb, or mend these files."
+
 
 def find(path: str | Path) -> Source:
-    """The dataset at `path`, one level above it, or one level below.
+    """The dataset at `path`, one level below it, or around it where `path` names a folder inside of one.
 
-    Raises UserError where there is none, where two layouts stand side by side, or where labels and files
-    disagree.
+    Raises UserError where there is none or more than one, and where labels and files disagree.
     """
-    path = Path(path).expanduser()
-    if not path.exists() and path.with_name(path.name + ".zip").is_file():
-        path = path.with_name(path.name + ".zip")
-    if path.is_file():
-        if not zipfile.is_zipfile(path):
-            raise UserError(f"{path} is a file but not a .zip; name RAF-DB's folder or its zip.")
-        return _from_zip(path)
-    near = [path]
-    if path.is_dir():
-        near += sorted(p for p in path.iterdir() if p.is_dir())
-        if path.resolve().name in ("DATASET", "basic", "EmoLabel", "Image", "train", "test"):
-            near += list(path.resolve().parents[:2])
-    for root in near:
-        kaggle, official = (root / "DATASET").is_dir(), _official_root(root)
-        if kaggle and official:
-            raise UserError(
-                f"{root} holds both the Kaggle layout (DATASET/) and the official one ({official}); "
-                "keep one of them, or name the folder of one with --data."
-            )
-        if kaggle:
-            return _read_kaggle(
-                f"Kaggle layout, folder {root}", root, _walk(root, "DATASET"), _folder_reader(root)
-            )
-        if official:
-            return _read_official(official)
-    zips = sorted(path.glob("*.zip")) if path.is_dir() else []
+    try:
+        return _find(Path(os.path.expanduser(path)))
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or path} cannot be read ({error.strerror or error}); check the path and your "
+            "rights there, or fetch RAF-DB again with setup_dataset.ipynb."
+        ) from None
+
+
+def _find(path: Path) -> Source:
+    if os.path.isfile(path):
+        return _read_zip(path)
+    zips = [Path(f"{path}.zip")] if os.path.isfile(f"{path}.zip") else []
+    hint = ""
+    if os.path.isdir(path):
+        below = [root for child in sorted(path.iterdir()) for root in _roots(child)]
+        for roots in (_roots(path), below, _around(path.resolve())):
+            if len(roots) > 1:
+                listed = "\n".join(f"  {root} ({read.__doc__})" for read, root in roots)
+                raise UserError(f"{path} holds more than one dataset:\n{listed}\nKeep one of them there, or "
+                                "name one by its own folder with --data.")
+            if roots:
+                read, root = roots[0]
+                return read(root)
+        zips = sorted(path.glob("*.zip")) or zips
+        if os.path.isdir(path / "train"):
+            hint = "\nThere is a train/, but no DATASET/ around it: move train/ and test/ into DATASET/."
     if len(zips) == 1:
-        return _from_zip(zips[0])
-    state = "has no RAF-DB in it" if path.exists() else "does not exist"
+        return _read_zip(zips[0])
+    if zips:
+        raise UserError(f"{path} holds {len(zips)} zips; name one with --data, such as {zips[0]}.")
+    state = "has no RAF-DB in it" if os.path.exists(path) else "does not exist"
     raise UserError(
-        f"{path.absolute()} {state}. Expected there:\n{TREE}\nThree ways out: run setup_dataset.ipynb, which "
-        "fetches it; or download the zip of kaggle.com/datasets/shuvoalok/raf-db-dataset by hand and put it here "
-        "as raf-db-dataset.zip; or train on drawn faces with --data synthetic."
+        f"{path.absolute()} {state}.{hint}\nExpected there:\n{TREE}\nThree ways out: run "
+        "setup_dataset.ipynb, which fetches it; or download the zip of kaggle.com/datasets/shuvoalok/"
+        "raf-db-dataset by hand and put it here as raf-db-dataset.zip; or train on drawn faces with "
+        "--data synthetic."
     )
 
 
-def check_zip(archive: zipfile.ZipFile) -> None:
-    """Refuse, with UserError, a zip that is not what RAF-DB's is: odd names, links, duplicates, too much of
-    it.
-    """
-    infos = archive.infolist()
-    seen = Counter(info.filename for info in infos)
-    problems = [f"{name}: stands there {n} times" for name, n in seen.items() if n > 1]
-    for info in infos:
-        name = info.filename
-        if name.startswith(("/", "\\")) or ":" in name or "\\" in name or ".." in PurePosixPath(name).parts:
-            problems.append(f"{name!r}: the name leads out of the folder")
-        elif (info.external_attr >> 16) & 0o170000 == 0o120000:
-            problems.append(f"{name}: is a link")
-        elif info.flag_bits & 1:
-            problems.append(f"{name}: is encrypted")
-    if len(infos) > MAX_FILES:
-        problems.append(f"{len(infos):,} entries; RAF-DB has 15,341")
-    if (total := sum(info.file_size for info in infos)) > MAX_BYTES:
-        problems.append(f"unpacks to {total / 2**20:,.0f} MiB; RAF-DB unpacks to 37 MiB")
-    if problems:
-        raise UserError(
-            f"{archive.filename} is not a zip to trust, {len(problems):,} things are wrong:\n"
-            f"{first_ten(problems)}\nFetch RAF-DB's zip again."
-        )
+def _roots(folder: Path) -> list[tuple[Callable[[Path], Source], Path]]:
+    """The datasets right in `folder`: the function that reads each, and the path to give to it."""
+    kaggle = [(_read_kaggle_folder, folder)] if os.path.isdir(folder / "DATASET") else []
+    official = [(_read_official, p) for p in (folder, folder / "basic") if os.path.isfile(p / LABEL_FILE)]
+    return kaggle + official
 
 
-def _from_zip(path: Path) -> Source:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{path} cannot be read as a zip ({error}); download it again.") from None
-    check_zip(archive)
-    infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-    prefixes = {name.split("DATASET/")[0] for name in infos if "DATASET/" in name}
-    if len(prefixes) != 1:
-        raise UserError(f"{path} does not hold RAF-DB in the Kaggle layout; expected in it:\n{TREE}")
-    prefix = prefixes.pop()
-    files = {n.removeprefix(prefix): (i.file_size, i.CRC) for n, i in infos.items() if n.startswith(prefix)}
+def _around(inside: Path) -> list[tuple[Callable[[Path], Source], Path]]:
+    """The dataset that the folder `inside` is a part of."""
+    parts = {"DATASET": _read_kaggle_folder, "Image": _read_official, "EmoLabel": _read_official}
+    for parent in inside.parents[:2]:
+        root = (parts.get(inside.relative_to(parent).parts[0]), parent)
+        if root in _roots(parent):
+            return [root]
+    return []
 
+
+def _stamp(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns  # ctime moves even where mtime is set back
+
+
+def _list(folder: Path) -> dict[str, tuple[int, ...] | None]:
+    """Name -> stamp of what is in `folder`; None for what is no regular file: reading a pipe would hang."""
+    with os.scandir(folder) as entries:
+        return {e.name: _stamp(e.stat()) if e.is_file() else None for e in entries if not _ignored(e.name)}
+
+
+def _ignored(name: str) -> bool:
+    """Whether a file browser left it there."""
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+
+
+def _reader(root: Path) -> Callable[[str], bytes]:
     def read(name: str) -> bytes:
-        try:
-            return archive.read(prefix + name)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-            raise OSError(f"the zip is damaged there: {error}") from None
+        with open(root / name, "rb") as file:
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise OSError(f"{name} is larger than {MAX_FILE >> 20} MiB")
+        return data
 
-    return _read_kaggle(f"Kaggle layout, zip {path}", path, files, read)
-
-
-def _folder_reader(root: Path) -> Callable[[str], bytes]:
-    return lambda name: (root / name).read_bytes()
-
-
-def _walk(root: Path, top: str) -> dict[str, tuple[int, int]]:
-    """Every file under root/top as posix path -> (size, mtime in ns), and the two CSVs beside it."""
-    files: dict[str, tuple[int, int]] = {}
-    folders = [top]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                name = f"{folder}/{entry.name}"
-                if entry.is_dir():
-                    folders.append(name)
-                else:
-                    stat = entry.stat()
-                    files[name] = (stat.st_size, stat.st_mtime_ns)
-    for csv_name in ("train_labels.csv", "test_labels.csv"):
-        if (root / csv_name).is_file():
-            files[csv_name] = (0, 0)
-    return files
-
-
-def _official_root(root: Path) -> Path | None:
-    return next((p for p in (root, root / "basic") if (p / LABEL_FILE).is_file()), None)
+    return read
 
 
 def _text(read: Callable[[str], bytes], name: str) -> str:
     try:
         return read(name).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"{name} is not a text file; fetch RAF-DB again.") from None
+        raise OSError(f"{name} is not a text file in UTF-8") from None
 
 
 def _label(text: str) -> int | None:
-    return int(text) if text.strip() in "1234567" and len(text.strip()) == 1 else None
+    return int(text) if text in tuple("1234567") else None
+
+
+def _read_zip(path: Path) -> Source:
+    crcs, read = open_zip(path)
+    files = {name: crc for name, crc in crcs.items() if not name.startswith("__MACOSX/")}
+    tops = {("/" + name).partition("/DATASET/")[0] for name in files if "/DATASET/" in "/" + name}
+    if len(tops) != 1:
+        state = f"has {len(tops)} folders named DATASET"
+        if any(name.endswith(LABEL_FILE) for name in files):
+            state = "has the official layout, which is read from a folder: unpack it and name that"
+        raise UserError(f"{path} {state}. Expected in a zip:\n{TREE}")
+    prefix = f"{tops.pop()}/"[1:]
+    stamp = _stamp(os.stat(path))
+    files = {n.removeprefix(prefix): (crc, *stamp) for n, crc in files.items() if n.startswith(prefix)}
+    return _read_kaggle(f"Kaggle layout, zip {path}", path, files, lambda name: read(prefix + name))
+
+
+def _read_kaggle_folder(root: Path) -> Source:
+    """Kaggle layout"""
+    files = _list(root)
+    folders = ["DATASET"]
+    for folder in folders:  # grows while it is read, down to the class folders
+        for name, stamp in _list(root / folder).items():
+            path = f"{folder}/{name}"
+            if stamp is None and path.count("/") < 3 and os.path.isdir(root / path):
+                folders.append(path)
+            else:
+                files[path] = stamp
+    return _read_kaggle(f"Kaggle layout, folder {root}", root, files, _reader(root))
 
 
 def _read_kaggle(layout: str, root: Path, files: dict, read: Callable[[str], bytes]) -> Source:
     rows: dict[str, list[Row]] = {"train": [], "test": []}
-    problems: list[str] = []
-    for path, stamp in sorted(files.items()):
+    numbers = {name[:3].lower(): label for label, name in enumerate(CLASS_NAMES, 1)}  # happy as happiness
+    strays: Counter = Counter()
+    named: dict[str, int] = {}
+    for path, stamp in files.items():
         parts = path.split("/")
-        if parts[0] != "DATASET" or parts[-1].startswith(".") or parts[-1] == "Thumbs.db":
+        if parts[0] != "DATASET" or len(parts) == 1 or _ignored(parts[-1]):
             continue
-        if len(parts) != 4 or parts[1] not in rows or _label(parts[2]) is None:
-            problems.append(f"{path}: is not in DATASET/train/1..7 or DATASET/test/1..7")
-        elif not parts[3].lower().endswith(IMAGE_SUFFIXES):
-            problems.append(f"{path}: is not named as a JPEG or PNG image")
-        else:
+        if len(parts) == 4 and parts[1] in rows and _label(parts[2]):
             rows[parts[1]].append(Row(parts[3], path, int(parts[2]), stamp))
+        elif len(parts) == 4 and (label := numbers.get(parts[2][:3].lower())):
+            named[parts[2]] = label
+        else:
+            strays["/".join(parts[:3])] += 1
+    if named:
+        renames = ", ".join(f"{folder} to {label}" for folder, label in sorted(named.items()))
+        raise UserError(f"{root} names its class folders, and RAF-DB numbers them: in DATASET/train and "
+                        f"DATASET/test rename {renames}.")
+    problems = [f"{path}: {n:,} file{'s' * (n > 1)} outside DATASET/train/1..7 and DATASET/test/1..7"
+                for path, n in sorted(strays.items())]
     for split, found in rows.items():
-        labels = {row.name: row.label for row in found}
-        problems += [
-            f"DATASET/{split}: {name} stands in {n} class folders"
-            for name, n in Counter(row.name for row in found).items()
-            if n > 1
-        ]
-        problems += _compare(f"{split}_labels.csv", labels, files, read)
-    return _checked(Source(layout, root, rows, read), problems)
+        folders = Counter(row.name for row in found)
+        problems += [f"DATASET/{split}: {name} stands in {n} class folders"
+                     for name, n in folders.items() if n > 1]
+        problems += _compare(f"{split}_labels.csv", {row.name: row.label for row in found}, files, read)
+    return _checked(Source(layout, root, "drawn.json" in files, rows, read), problems)
 
 
 def _compare(name: str, labels: dict[str, int], files: dict, read: Callable[[str], bytes]) -> list[str]:
     """What disagrees between the CSV `name` and the class folders."""
-    if name not in files:
+    if not files.get(name):
         return [f"{name}: is missing beside DATASET/"]
     table = csv.reader(io.StringIO(_text(read, name)))
     problems: list[str] = []
     listed: set[str] = set()
     try:
-        if [cell.strip() for cell in next(table, [])] != ["image", "label"]:
-            return [f"{name}, line 1: is not 'image,label'"]
-        for cells in table:
-            where = f"{name}, line {table.line_num}"
-            if not cells:
-                continue
-            if len(cells) != 2 or _label(cells[1]) is None:
+        header = next(table, [])
+        if [cell.strip() for cell in header] != ["image", "label"]:
+            return [f"{name}, line 1: is {','.join(header)[:60]!r}, not 'image,label'"]
+        for cells in filter(None, table):
+            where, image = f"{name}, line {table.line_num}", cells[0]
+            label = _label(cells[1].strip()) if len(cells) == 2 else None
+            if label is None:
                 problems.append(f"{where}: {','.join(cells)[:60]!r} is not an image name and a label 1..7")
-                continue
-            if cells[0] in listed:
-                problems.append(f"{where}: {cells[0]} stands there twice")
-            elif cells[0] not in labels:
-                problems.append(f"{where}: there is no image {cells[0][:60]!r}")
-            elif labels[cells[0]] != int(cells[1]):
-                problems.append(
-                    f"{where}: {cells[0]} has label {cells[1]} but lies in folder {labels[cells[0]]}"
-                )
-            listed.add(cells[0])
+            elif image in listed:
+                problems.append(f"{where}: {image} stands there twice")
+            elif image not in labels:
+                problems.append(f"{where}: there is no image {image[:60]!r}")
+            elif labels[image] != label:
+                problems.append(f"{where}: {image} has label {label} but lies in folder {labels[image]}")
+            listed.add(image)
     except csv.Error as error:
         return [*problems, f"{name}, line {table.line_num}: {error}"]
     return problems + [f"{name}: has no row for image {image}" for image in labels if image not in listed]
 
 
 def _read_official(root: Path) -> Source:
-    read = _folder_reader(root)
-    folder = root / ALIGNED
-    stamps = (
-        {e.name: (e.stat().st_size, e.stat().st_mtime_ns) for e in os.scandir(folder)}
-        if folder.is_dir()
-        else {}
-    )
+    """official layout"""
+    read = _reader(root)
+    stamps = _list(root / ALIGNED) if os.path.isdir(root / ALIGNED) else {}
     rows: dict[str, list[Row]] = {"train": [], "test": []}
-    problems = [] if stamps else [f"{ALIGNED}: the folder of aligned images is missing or empty"]
+    problems = [] if stamps else [f"{ALIGNED}: the aligned images are missing; unpack aligned.zip there"]
     listed: set[str] = set()
     for number, line in enumerate(_text(read, LABEL_FILE).splitlines(), 1):
         cells, where = line.split(), f"{LABEL_FILE}, line {number}"
         if not cells:
             continue
-        split = cells[0].split("_")[0]
-        if len(cells) != 2 or split not in rows or _label(cells[1]) is None:
+        name = f"{PurePosixPath(cells[0]).stem.removesuffix('_aligned')}_aligned.jpg"
+        split, label = name.split("_")[0], _label(cells[-1])
+        if len(cells) != 2 or split not in rows or label is None:
             problems.append(f"{where}: {line[:60]!r} is not a train_ or test_ image and a label 1..7")
-            continue
-        stem = PurePosixPath(cells[0]).stem
-        name = next((n for n in (f"{stem}_aligned.jpg", cells[0]) if n in stamps), None)
-        if name is None:
-            problems.append(f"{where}: there is no {ALIGNED}/{stem[:60]}_aligned.jpg")
         elif name in listed:
             problems.append(f"{where}: {cells[0]} stands there twice")
+        elif name not in stamps:
+            problems.append(f"{where}: there is no {ALIGNED}/{name[:60]}")
         else:
-            listed.add(name)
-            rows[split].append(Row(name, f"{ALIGNED}/{name}", int(cells[1]), stamps[name]))
-    problems += [
-        f"{ALIGNED}/{name}: has no line in {LABEL_FILE}"
-        for name in sorted(stamps)
-        if name not in listed and name.lower().endswith(IMAGE_SUFFIXES)
-    ]
-    for split in rows.values():
-        split.sort()
-    return _checked(Source(f"official layout, folder {root}", root, rows, read), problems)
+            rows[split].append(Row(name, f"{ALIGNED}/{name}", label, stamps[name]))
+        listed.add(name)
+    problems += [f"{ALIGNED}/{name}: has no line in {LABEL_FILE}" for name in stamps if name not in listed]
+    drawn = os.path.isfile(root / "drawn.json")
+    return _checked(Source(f"official layout, folder {root}", root, drawn, rows, read), problems)
 
 
 def _checked(source: Source, problems: list[str]) -> Source:
+    """`source` with its rows in the order of their names, in any layout; UserError if anything is wrong."""
     for split, rows in source.rows.items():
-        counts = Counter(row.label for row in rows)
-        problems += [f"{split}: class {label} has no image" for label in range(1, 8) if not counts[label]]
+        rows.sort()
+        empty = set(range(1, 8)) - {row.label for row in rows}
+        problems += [f"{row.path}: is not a file" for row in rows if row.stamp is None]
+        problems += [f"{row.path}: is not named as a JPEG or PNG image" for row in rows
+                     if not row.name.lower().endswith(SUFFIXES)]
+        problems += [f"{split}: class {label} ({CLASS_NAMES[label - 1]}) has no image"
+                     for label in sorted(empty)]
+    both = {row.name for row in source.rows["train"]} & {row.name for row in source.rows["test"]}
+    problems += [f"{name}: stands in both train and test" for name in sorted(both)]
     if problems:
-        raise UserError(
-            f"{source.root} is not RAF-DB as it should be, {len(problems):,} problems:\n"
-            f"{first_ten(problems)}\nFetch it again with setup_dataset.ipynb, or mend these files."
-        )
+        raise UserError(f"{source.root} is not RAF-DB as it should be, {len(problems):,} problems:\n"
+                        f"{first_ten(problems)}\n{source.remedy}")
     return source

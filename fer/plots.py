@@ -9,22 +9,19 @@ from matplotlib.figure import Figure
 
 from fer import CLASS_NAMES
 
-BLUE, ORANGE, GREEN, GREY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#767676",
-)  # Okabe and Ito's, told apart by everybody
+# Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
+BLUE, ORANGE, GREEN, GREY, PURPLE, AMBER, SKY = (
+    "#0072B2", "#D55E00", "#009E73", "#767676", "#CC79A7", "#E69F00", "#56B4E9")
+LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (AMBER, "v"), (SKY, "P"), (GREY, "X"),
+         ("black", "*"), ("#8C5A2B", "h"))
+MODELS = dict(zip(("ConvNet", "ResNet18", "VGG16", "GoogLeNet", "ViT-B16", "ViT-mod"), LOOKS))
+LINES = ("-", "--", ":", "-.")
 STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "figure.facecolor": "white",
-    "savefig.dpi": 144,
-    "legend.frameon": False,
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "axes.axisbelow": True, "grid.alpha": 0.25, "figure.facecolor": "white", "savefig.dpi": 144,
+    "legend.frameon": False, "savefig.bbox": "tight", "savefig.pad_inches": 0.12,
 }
+Estimate = tuple[float, float, float]  # mean and 95 % interval, as shares
 
 
 def curves(rows: Sequence[dict], path: Path, *, title: str) -> None:
@@ -33,12 +30,8 @@ def curves(rows: Sequence[dict], path: Path, *, title: str) -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 3.4), layout="constrained")
         loss, score, rate = figure.subplots(1, 3)
-        loss.plot(
-            epoch,
-            [row["train_loss"] for row in rows],
-            color=BLUE,
-            label="train (varied images, smoothed labels)",
-        )
+        train = [row["train_loss"] for row in rows]
+        loss.plot(epoch, train, color=BLUE, label="train (varied images, smoothed labels)")
         loss.plot(epoch, [row["val_loss"] for row in rows], color=ORANGE, label="val")
         loss.set(title="loss", xlabel="epoch", ylabel="cross-entropy")
         names = {
@@ -50,9 +43,8 @@ def curves(rows: Sequence[dict], path: Path, *, title: str) -> None:
         for key, (label, colour, line) in names.items():
             score.plot(epoch, [100 * row[key] for row in rows], line, color=colour, label=label)
         best = max(rows, key=lambda row: row["val_macro_f1"])
-        score.plot(
-            best["epoch"], 100 * best["val_macro_f1"], "o", color=GREEN, label=f"best, epoch {best['epoch']}"
-        )
+        label = f"best, epoch {best['epoch']}"
+        score.plot(best["epoch"], 100 * best["val_macro_f1"], "o", color=GREEN, label=label)
         score.set(title="scores", xlabel="epoch", ylabel="%")
         rate.plot(epoch, [row["lr"] for row in rows], color=GREY)
         rate.set(title="learning rate at the end of each epoch", xlabel="epoch")
@@ -67,23 +59,225 @@ def curves(rows: Sequence[dict], path: Path, *, title: str) -> None:
 def confusion(matrix: Sequence[Sequence[int]], path: Path, *, title: str) -> None:
     """A confusion matrix: shares of each true class as colour and per cent, counts below."""
     counts = np.asarray(matrix)
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(6.4, 6), layout="constrained")
         axes = figure.subplots()
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for i, j in np.ndindex(counts.shape):
-            axes.text(
-                j,
-                i,
-                f"{100 * share[i, j]:.0f} %\n{counts[i, j]:,}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if share[i, j] > 0.55 else "black",
-            )
+        _cells(axes, _shares(counts), lambda i, j, share: f"{100 * share:.0f} %\n{counts[i, j]:,}", size=8)
         names = [f"{name}\n(n = {n:,})" for name, n in zip(CLASS_NAMES, counts.sum(1))]
-        axes.set_xticks(range(len(names)), CLASS_NAMES, rotation=30, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true", title=title)
         figure.savefig(path)
+
+
+def confusions(matrices: dict[str, np.ndarray], path: Path, *, title: str) -> None:
+    """Confusion matrices side by side, in per cent of each true class."""
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure, grid = _panels(len(matrices), (3.9, 3.9))
+        for number, (axes, (label, counts)) in enumerate(zip(grid.flat, matrices.items())):
+            _cells(axes, _shares(counts), lambda i, j, share: f"{100 * share:.0f}", size=8)
+            axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+            axes.tick_params(labelleft=number % grid.shape[1] == 0)
+            axes.set_title(label, fontsize=10)
+        figure.suptitle(title)
+        figure.supxlabel("predicted", fontsize=10)
+        figure.supylabel("true", fontsize=10)
+        figure.savefig(path)
+
+
+def recalls(rows: dict[str, np.ndarray], counts: Sequence[int], path: Path, *, title: str) -> None:
+    """Recall of every class as a heat map; `rows` gives (7,) by model, `counts` the test images by class."""
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure(figsize=(8, 1.4 + 0.45 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        _cells(axes, np.stack(list(rows.values())), lambda i, j, share: f"{100 * share:.1f}", size=9)
+        axes.set_yticks(range(len(rows)), list(rows))
+        names = [f"{name}\nn = {n:,}" for name, n in zip(CLASS_NAMES, counts)]
+        axes.set_xticks(range(len(names)), names, rotation=0, ha="center", fontsize=9)
+        axes.set_title(title)
+        figure.savefig(path)
+
+
+def comparison(entries: Sequence[dict], path: Path, *, title: str) -> None:
+    """Accuracy and balanced accuracy with 95 % intervals against training compute, a column for each start.
+
+    An entry: label, start, petaflops, accuracy and balanced_accuracy as Estimates.
+    """
+    starts = list(dict.fromkeys(entry["start"] for entry in entries))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(2.2 + 4.2 * len(starts), 6.4), layout="constrained")
+        grid = figure.subplots(2, len(starts), sharex=True, sharey="row", squeeze=False)
+        for row, key in zip(grid, ("accuracy", "balanced_accuracy")):
+            for axes, start in zip(row, starts):
+                for entry in entries:
+                    if entry["start"] == start:
+                        colour, marker = _look(entry["label"])
+                        _point(axes, entry["petaflops"], entry[key], colour, marker, entry["label"])
+                axes.set_xscale("log")
+            row[0].set_ylabel(f"test {key.replace('_', ' ')}, %")
+        for axes, start in zip(grid[0], starts):
+            axes.set_title(start, fontsize=10)
+        _plain_log(grid[1], [entry["petaflops"] for entry in entries])
+        for axes in grid[1]:
+            axes.set_xlabel("training compute, petaFLOPs")
+        _legend(figure, grid.flat)
+        figure.suptitle(title)
+        figure.savefig(path)
+
+
+def all_curves(runs: Sequence[tuple[str, Sequence[dict]]], path: Path, *, title: str) -> None:
+    """Losses and val macro-F1 of many runs, (label, rows of log.csv) each: one colour a model."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 4), layout="constrained")
+        panels = figure.subplots(1, 3)
+        names = {"train_loss": "train loss (varied images)", "val_loss": "val loss",
+                 "val_macro_f1": "val macro-F1, %"}
+        styles: dict[str, dict[str, str]] = {}
+        for label, rows in runs:
+            colour = _look(label)[0]
+            lines = styles.setdefault(colour, {})
+            line = lines.setdefault(label, LINES[len(lines) % len(LINES)])
+            for axes, key in zip(panels, names):
+                y = [row[key] * (100 if key == "val_macro_f1" else 1) for row in rows]
+                axes.plot([row["epoch"] for row in rows], y, line, color=colour, lw=1.2, alpha=0.8,
+                          label=label, marker="." if len(rows) == 1 else None)
+        for axes, name in zip(panels, names.values()):
+            axes.set(xlabel="epoch", title=name)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        _legend(figure, panels)
+        figure.suptitle(title)
+        figure.savefig(path)
+
+
+def reliability(models: dict[str, tuple[list[dict], float]], path: Path, *, title: str) -> None:
+    """Share of right answers against confidence: bins as metrics.reliability gives them, and the ECE."""
+    with matplotlib.rc_context(STYLE):
+        figure, grid = _panels(len(models), (3.3, 3.3))
+        for axes, (label, (bins, ece)) in zip(grid.flat, models.items()):
+            x, y, n = (np.array([part[key] for part in bins]) for key in ("confidence", "accuracy", "n"))
+            axes.plot([0, 100], [0, 100], "--", color=GREY, lw=1)
+            axes.bar(100 * x, 100 * n / n.sum(), width=5, color=SKY, alpha=0.5, label="share of the images")
+            axes.plot(100 * x, 100 * y, "o-", color=BLUE, ms=4, label="right answers")
+            axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
+            axes.set_title(f"{label}\nECE {100 * ece:.1f} %", fontsize=10)
+            axes.set_xlabel("confidence, %")
+        for row in grid:
+            row[0].set_ylabel("%")
+        _legend(figure, grid.flat)
+        figure.suptitle(title)
+        figure.savefig(path)
+
+
+def study_lines(series: dict[str, dict[float, dict[str, Estimate]]], path: Path, *, title: str, xlabel: str,
+                ticks: Sequence[float]) -> None:
+    """Accuracy and balanced accuracy over what a study varied (log scale), with 95 % intervals as bands.
+
+    series: by label, then by x, the Estimates by metric.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        panels = figure.subplots(1, 2, sharex=True)
+        styles: dict[str, int] = {}
+        for label, values in series.items():
+            colour, marker = _look(label)
+            styles[colour] = styles.get(colour, -1) + 1
+            x = sorted(values)
+            for axes, key in zip(panels, ("accuracy", "balanced_accuracy")):
+                mean, low, high = (100 * np.array([values[v][key] for v in x])).T
+                axes.plot(x, mean, LINES[styles[colour] % 4], color=colour, marker=marker, ms=5, label=label)
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+                axes.set(xscale="log", ylabel=f"test {key.replace('_', ' ')}, %")
+        panels[0].set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+        for axes in panels:
+            axes.minorticks_off()
+            axes.set_xlabel(xlabel)
+        _legend(figure, panels)
+        figure.suptitle(title)
+        figure.savefig(path)
+
+
+def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *, title: str) -> None:
+    """Accuracy against balanced accuracy, and two recalls, of every strategy; a row for each series.
+
+    series: by label, then by strategy, the Estimates of accuracy, balanced_accuracy, Fear and Disgust.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 3.8 * len(series)), layout="constrained")
+        grid = figure.subplots(len(series), 3, squeeze=False, width_ratios=(1.5, 1, 1))
+        strategies = list(dict.fromkeys(name for values in series.values() for name in values))
+        for (scatter, *dots), (label, values) in zip(grid, series.items()):
+            for y, (strategy, (colour, marker)) in enumerate(zip(strategies, LOOKS)):
+                if strategy in values:
+                    found = values[strategy]
+                    _point(scatter, 100 * found["accuracy"][0], found["balanced_accuracy"], colour, marker)
+                    _bar(scatter, found["accuracy"], 100 * found["balanced_accuracy"][0], colour)
+                    for axes, name in zip(dots, ("Fear", "Disgust")):
+                        _bar(axes, found[name], y, colour)
+                        axes.plot(100 * found[name][0], y, marker, color=colour, ms=7)
+            scatter.set(xlabel="test accuracy, %", ylabel="test balanced accuracy, %", title=label)
+            for axes, name in zip(dots, ("Fear", "Disgust")):
+                axes.set(xlabel=f"recall of {name}, %", ylim=(len(strategies) - 0.5, -0.5))
+                axes.set_yticks(range(len(strategies)), strategies)
+            dots[1].tick_params(labelleft=False)
+        figure.suptitle(title)
+        figure.savefig(path)
+
+
+def _look(label: str) -> tuple[str, str]:
+    """Colour and marker of the model whose name the label begins with: the same in every picture."""
+    return next(look for model, look in MODELS.items() if label.startswith(model))
+
+
+def _point(axes, x: float, estimate: Estimate, colour: str, marker: str, label: str | None = None) -> None:
+    mean, low, high = (100 * value for value in estimate)
+    axes.plot([x, x], [low, high], "-", color=colour, lw=1.5)
+    axes.plot(x, mean, marker, color=colour, ms=8, label=label)
+
+
+def _bar(axes, estimate: Estimate, y: float, colour: str) -> None:
+    axes.plot([100 * estimate[1], 100 * estimate[2]], [y, y], "-", color=colour, lw=1.5)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+
+def _cells(axes, share: np.ndarray, text, *, size: int) -> None:
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, j in np.ndindex(share.shape):
+        colour = "white" if share[i, j] > 0.65 else "black"
+        axes.text(j, i, text(i, j, share[i, j]), ha="center", va="center", fontsize=size, color=colour)
+    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right")
+
+
+def _panels(n: int, size: tuple[float, float]):
+    """A figure with n panels of `size` inches, three a row; those left over are taken away."""
+    columns = min(3, n)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(columns * size[0], 0.7 + rows * size[1]), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in list(grid.flat)[n:]:
+        axes.remove()
+    return figure, grid
+
+
+def _plain_log(row, values: Sequence[float]) -> None:
+    """Ticks with plain numbers on a log scale."""
+    low, high = np.log10(min(values)), np.log10(max(values))
+    steps = (1, 2, 5) if high - low < 2 else (1,)
+    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    margin = max(0.1, 0.08 * (high - low))
+    for axes in row:
+        axes.set_xlim(10 ** (low - margin), 10 ** (high + margin))
+        axes.minorticks_off()
+        axes.set_xticks([t for t in ticks if low - margin <= np.log10(t) <= high + margin])
+        axes.xaxis.set_major_formatter("{x:,g}")
+
+
+def _legend(figure, panels) -> None:
+    """One legend below all panels, every label once."""
+    found = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            found.setdefault(label, handle)
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(3, max(1, len(found))))

@@ -54,7 +54,8 @@ class Run:
     @staticmethod
     def place(name: str, options) -> Path:
         """The folder of a run with these options."""
-        drawn = "drawn-" if options.data == "synthetic" else ""
+        faces = options.data == "synthetic" or (Path(options.data) / "drawn.json").is_file()
+        drawn = "drawn-" if faces else ""
         return Path(options.output) / name / (options.name or f"{drawn}seed{options.seed}")
 
     @staticmethod
@@ -235,8 +236,8 @@ class Run:
 
     def _summary(self, numbers: dict) -> None:
         def scores(split: str) -> str:
-            parts = (f"{key.replace('_', ' ')} {100 * numbers[split][key]:.2f} %"
-                     for key in ("accuracy", "balanced_accuracy", "macro_f1"))
+            names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
+            parts = (f"{name} {100 * numbers[split][key]:.2f} %" for key, name in names.items())
             return f"{split:>4}: " + ", ".join(parts)
 
         low, high = numbers["test"]["intervals"]["accuracy"]

@@ -1,0 +1,223 @@
+"""Training speed beside what the device could do and beside the usual way, all measured in one process.
+
+    python benchmarks/speed.py                                          # this machine, all six models
+    python benchmarks/speed.py --device cpu --models ConvNet,ResNet18 --seconds 60
+    python benchmarks/speed.py --readme                                 # writes the README's table
+
+limit     the bare step (forward, loss, backward, AdamW) again and again on one batch on the device
+suite     the epoch as train() runs it: order, augmentation, step, clipping, moving average, sums
+usual     PIL images in a list, torchvision's transforms one image at a time, a DataLoader with 0 workers and
+          with one a core, fp32, Adam, .item() in each step
+
+They take turns, forwards and backwards, so that all of them get the same share of a busy or a hot machine.
+What the suite sets for the whole process (TF32, cuDNN's search, the allocator) serves the usual way as well.
+"""
+
+import copy
+import difflib
+import os
+import re
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import models  # noqa: E402
+import train_function  # noqa: E402
+from benchmarks import cold, table, ways  # noqa: E402
+from benchmarks.ways import Case, timed  # noqa: E402
+from fer import cli, device  # noqa: E402
+from fer.cli import option  # noqa: E402
+from fer.errors import UserError, command  # noqa: E402
+from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
+
+ROUNDS = 5
+PEAKS = {  # TFLOP/s of dense bf16 (of fp16 where there is no bf16), from the data sheets
+    "B200": 2250, "GH200": 989, "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312,
+    "A30": 165, "A10": 125, "A10G": 70, "A40": 150, "L40S": 362, "L40": 181, "L4": 121, "RTX 4090": 165,
+    "RTX 3090": 71, "V100": 125, "T4": 65,
+}  # fmt: skip
+
+
+@dataclass
+class Options:
+    """What to measure."""
+
+    device: str = option("auto", "auto, cpu, cuda or cuda:N")
+    models: str = option(",".join(models.NAMES), "which models, with commas between them")
+    data: str = option("", "folder or .zip of RAF-DB, or synthetic (default: RAF-DB if it is here)")
+    seconds: float = option(10.0, "how long to measure each way of training each model", low=0)
+    image_size: int = option(0, "pixels a side (0: the recipe's)", low=0, high=1024)
+    batch_size: int = option(0, "images a step (0: the recipe's)", low=0)
+    amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
+    compile: bool = option(False, "torch.compile limit and suite")
+    processes: int = option(1, "measure the scaling to this many processes too", low=1, high=256)
+    output: str = option(str(ROOT / "benchmarks/results"), "folder of the results")
+    readme: bool = option(False, "only write the README's table from the results")
+
+
+def make_case(name: str, options: Options, setup: device.Setup, train: RAFDBDataset) -> Case:
+    """The model with its own script's recipe and what the command line changes of it."""
+    recipe = ways.recipe(name, image_size=options.image_size, batch_size=options.batch_size)
+    return Case(name, recipe, setup, train, options.compile)
+
+
+def take_turns(each: dict[str, ways.Way], seconds: float) -> dict[str, list[tuple[int, float]]]:
+    """(steps, seconds) of every way in every round; each way gets `seconds` in all, but two steps a turn."""
+    steps, turns = {}, {key: [] for key in each}
+    for key, way in each.items():
+        way(1)  # warms up
+        steps[key] = max(2, round(seconds / ROUNDS / (way(2) / 2)))
+    for i in range(ROUNDS):
+        for key in list(each)[:: -1 if i % 2 else 1]:
+            turns[key].append((steps[key], each[key](steps[key])))
+    return turns
+
+
+def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
+    """Everything about one model, as plain JSON values."""
+    setup, size, cores = case.setup, case.recipe.image_size, os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    starts = cold.start(ways.script(case.name), [
+        "--data", options.data, "--device", options.device, "--amp", options.amp, "--image-size", str(size),
+        "--batch-size", str(case.batch),
+    ])
+    usual = ways.usual(case)
+    turns = take_turns({"limit": ways.limit(case), "suite": ways.suite(case), "usual": usual(0),
+                        "usual_workers": usual(cores)}, options.seconds)
+    del usual
+    rounds = {key: [n * case.batch / t for n, t in turn] for key, turn in turns.items()}
+    rates = {key: statistics.median(values) for key, values in rounds.items()}
+
+    def over(other: str) -> float:  # of the two turns of one round, which saw the same machine
+        return statistics.median(a / b for a, b in zip(rounds["suite"], rounds[other]))
+
+    flop, (most, source) = flops(case.model(), size), peak(setup)
+    return {
+        "model": case.name, "image_size": size, "batch_size": case.batch, "precision": setup.precision,
+        "compile": case.compile, "data": "drawn faces" if case.train.drawn else "RAF-DB",
+        "train_images": len(case.train), "workers": cores, "load_before": load, "seconds": options.seconds,
+        "images_per_second": rates, "rounds": rounds,
+        "suite_to_limit": over("limit"), "suite_to_usual": over("usual"),
+        "suite_to_usual_workers": over("usual_workers"),
+        "gflop_per_image": flop / 1e9, "tflops": rates["suite"] * flop / 1e12, "peak_tflops": most,
+        "peak_source": source, "peak_share": rates["suite"] * flop / 1e12 / most,
+        "evaluation_images_per_second": evaluation(case, val, rates["limit"] * options.seconds),
+        "latency_ms": latency(case), **starts,
+        "scaling": scaling(case.name, options, case, rates["suite"]) if options.processes > 1 else None,
+        "environment": device.environment(setup), "measured": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def evaluation(case: Case, val: RAFDBDataset, images: float) -> float:
+    """Images/s of evaluate(), on as many val images as given, but 64 at least."""
+    model, batches, n = case.placed(), case.batches(val), max(64, round(images))
+    batches.images, batches.labels = batches.images[:n], batches.labels[:n]
+    train_function.evaluate(model, batches)  # warms up
+    return len(batches) / timed(case.setup, lambda: train_function.evaluate(model, batches))
+
+
+@torch.inference_mode()
+def latency(case: Case) -> float:
+    """Milliseconds for one image that is on the device: the median of 20."""
+    model, size = case.placed().eval(), case.recipe.image_size
+    x = torch.rand(1, 3, size, size, device=case.setup.device)
+    with case.setup.autocast():
+        return 1000 * statistics.median([timed(case.setup, lambda: model(x)) for _ in range(25)][5:])
+
+
+def flops(model: nn.Module, size: int) -> int:
+    """Floating-point operations, two per multiply-add, to train on one image: forward and backward."""
+    model = copy.deepcopy(model).to("meta").train()  # counts without computing
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(torch.empty(2, 3, size, size, device="meta")).sum().backward()
+    return counter.get_total_flops() // 2
+
+
+def peak(setup: device.Setup) -> tuple[float, str]:
+    """TFLOP/s that the device can do in this precision at most, and how that is known."""
+    cuda = setup.device.type == "cuda"
+    if cuda and setup.amp_dtype:
+        name = torch.cuda.get_device_name(setup.device)
+        for key in sorted(PEAKS, key=len, reverse=True):
+            if re.search(rf"\b{key}\b", name):
+                return PEAKS[key], f"data sheet of {key}"
+    n = 8192 if cuda else 2048
+    a = torch.rand(n, n, device=setup.device, dtype=setup.amp_dtype or torch.float32)
+    fastest = min([timed(setup, lambda: a @ a) for _ in range(10)])
+    return 2 * n**3 / fastest / 1e12, f"measured: product of two {n} x {n} matrices"
+
+
+def scaling(name: str, options: Options, case: Case, one: float) -> dict:
+    """Images/s of the suite in several processes, each with the recipe's batch, and that as a share of the
+    ideal: on GPUs as many times one process, on a CPU, whose cores they share, the same.
+    """
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port, result = probe.getsockname()[1], Path(folder) / "rate"
+        probe.close()
+        torch.multiprocessing.spawn(_process, (name, options, port, str(result)), nprocs=options.processes)
+        rate = float(result.read_text())
+    ideal = one * (options.processes if case.setup.device.type == "cuda" else 1)
+    return {"processes": options.processes, "images_per_second": rate, "efficiency": rate / ideal}
+
+
+def _process(rank: int, name: str, options: Options, port: int, result: str) -> None:
+    world = str(options.processes)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=world, LOCAL_WORLD_SIZE=world,
+                      MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    setup = device.setup(options.device, options.amp)
+    case = make_case(name, options, setup, RAFDBDataset(options.data, "train"))
+    way = ways.suite(case)
+    way(1)
+    seconds = way(2) / 2
+    steps = int(setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=setup.device))
+                / setup.world)  # the same for all
+    if rank == 0:
+        Path(result).write_text(str(steps * case.batch / way(steps)))
+    else:
+        way(steps)
+    device.leave(setup)
+
+
+@command
+def main() -> None:
+    options = Options(**cli.typed(Options, sys.argv[1:], description="Measure the training speed."))
+    cli.check(options)
+    if options.readme:
+        return table.write_readme(ROOT / "README.md", Path(options.output))
+    names = options.models.split(",")
+    for name in names:
+        if name not in models.NAMES:
+            close = difflib.get_close_matches(name, models.NAMES, 1, 0.4) or models.NAMES
+            raise UserError(f"--models {name}: there is no such model; did you mean {', '.join(close)}?")
+    if "WORLD_SIZE" in os.environ:
+        raise UserError("torchrun is not needed here: --processes N starts the processes itself.")
+    if not options.data:
+        here = any(Path(path).exists() for path in ("raf-db-dataset", "raf-db-dataset.zip"))
+        options.data = "raf-db-dataset" if here else "synthetic"
+    setup = device.setup(options.device, options.amp)
+    if setup.device.type == "cuda" and options.processes > torch.cuda.device_count():
+        raise UserError(f"--processes {options.processes}: there are {torch.cuda.device_count()} GPUs here.")
+    source = open_source(options.data)
+    train, val = RAFDBDataset(source, "train"), RAFDBDataset(source, "val")
+    print(f"{device.describe(setup)}; images/s\n{table.HEADER}", flush=True)
+    for name in names:
+        entry = measure(make_case(name, options, setup, train), val, options)
+        print(table.line(entry), flush=True)
+        table.save(entry, Path(options.output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The numbers of speed.py as a JSON file, as a line on the screen and as the README's table.
+
+python benchmarks/speed.py --readme
+"""
+
+import json
+import re
+from pathlib import Path
+
+from fer.checkpoint import write_atomically
+from fer.errors import UserError
+from models import NAMES
+
+BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
+COLUMNS = (  # title, width, text of an entry
+    ("model", 9, lambda e: e["model"]),
+    ("pixels", 6, lambda e: str(e["image_size"])),
+    ("batch", 5, lambda e: str(e["batch_size"])),
+    ("limit", 7, lambda e: f"{e['images_per_second']['limit']:,.0f}"),
+    ("suite", 7, lambda e: f"{e['images_per_second']['suite']:,.0f}"),
+    ("usual", 7, lambda e: f"{e['images_per_second']['usual']:,.0f}"),
+    ("usual, workers", 14, lambda e: f"{e['images_per_second']['usual_workers']:,.0f}"),
+    ("suite/limit", 11, lambda e: f"{e['suite_to_limit']:.3f}"),
+    ("suite/usual", 11, lambda e: f"{e['suite_to_usual']:.2f}"),
+    ("with workers", 12, lambda e: f"{e['suite_to_usual_workers']:.2f}"),
+    ("TFLOP/s", 7, lambda e: f"{e['tflops']:.3g}"),
+    ("of peak", 7, lambda e: f"{100 * e['peak_share']:.0f} %"),
+    ("evaluation", 10, lambda e: f"{e['evaluation_images_per_second']:,.0f}"),
+    ("one image", 9, lambda e: f"{e['latency_ms']:.2f} ms"),
+    ("cold", 6, lambda e: f"{e['cold_seconds']:.1f} s"),
+    ("cached", 6, lambda e: f"{e['cached_seconds']:.1f} s"),
+    ("memory", 8, lambda e: f"{e['peak_memory_mib'] / 1024:.1f} GiB"),
+)
+HEADER = "  ".join(f"{title:>{width}}" for title, width, _ in COLUMNS)
+MEANING = (
+    "Images a second. *limit*: the bare step on one batch that is on the device; *suite*: a training epoch; "
+    "*usual*: PIL images, torchvision's transforms one image at a time, fp32, with a DataLoader of 0 "
+    "workers and of one a core; all in one process, taking turns. *cold* and *cached*: from the start of the "
+    "process to the first step. Measured by `python benchmarks/speed.py`, written here by `--readme`."
+)
+
+
+def line(entry: dict) -> str:
+    """One model's numbers under HEADER."""
+    text = "  ".join(f"{show(entry):>{width}}" for _, width, show in COLUMNS)
+    if more := entry["scaling"]:
+        text += (f"\n{'':>9}  in {more['processes']} processes {more['images_per_second']:,.0f} images/s, "
+                 f"{100 * more['efficiency']:.0f} % of the ideal")
+    return text
+
+
+def name(environment: dict) -> str:
+    """The device in words."""
+    return environment["gpu"] or f"{environment['cpu']}, {environment['cores']} cores"
+
+
+def save(entry: dict, folder: Path) -> Path:
+    """Put one model's numbers into the device's file in `folder`, in place of its earlier ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    device = name(entry["environment"])
+    path = folder / (re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-") + ".json")
+    entries = json.loads(path.read_text())["models"] if path.exists() else {}
+    entries[entry["model"] + (" compiled" if entry["compile"] else "")] = entry
+    entries = dict(sorted(entries.items(), key=lambda item: (NAMES.index(item[1]["model"]), item[0])))
+    text = json.dumps({"device": device, "models": entries}, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def write_readme(readme: Path, folder: Path) -> None:
+    """Write one table for each device in `folder` between the two marks in `readme`."""
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise UserError(f"there are no results in {folder}; run python benchmarks/speed.py first.")
+    text = readme.read_text() if readme.is_file() else ""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise UserError(f"{readme} must have {BEGIN} and {END} once each: the table goes between them.")
+    tables = [_markdown(json.loads(path.read_text())) for path in files]
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    new = f"{before}{BEGIN}\n" + "\n\n".join([*tables, MEANING]) + f"\n{END}{after}"
+    write_atomically(readme, lambda file: file.write(new.encode()))
+
+
+def _markdown(results: dict) -> str:
+    entries = results["models"]
+    about = {(e["precision"], e["data"], f"torch {e['environment']['torch']}") for e in entries.values()}
+    rows = [[title for title, _, _ in COLUMNS], ["---"] + ["---:"] * (len(COLUMNS) - 1)]
+    rows += [[key, *(show(entry) for _, _, show in COLUMNS[1:])] for key, entry in entries.items()]
+    caption = f"{results['device']}: " + "; ".join(", ".join(values) for values in sorted(about))
+    return "\n".join([caption, "", *("| " + " | ".join(row) + " |" for row in rows)])

@@ -1,0 +1,64 @@
+"""What trained models answer to faces, by the very path of the evaluation in training.
+
+    probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, 7), rows sum to 1
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fer import augment, device
+from fer.batches import degrade
+from fer.errors import UserError
+
+BATCH = 256
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint that `path` means: a run's folder its best_model.pth, a file itself."""
+    path = Path(path)
+    file = path / "best_model.pth" if path.is_dir() else path
+    if not file.is_file():
+        lacks = f"has no {file.name} in it" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {lacks}; name a run's folder, such as results/ResNet18/seed0, or its .pth.")
+    return file
+
+
+def trained(name: str, results: str | Path = "results", *, drawn: bool = False) -> Path | None:
+    """The best_model.pth of the model `name`, or None. Of several runs, those on RAF-DB come first (with
+    `drawn` those on drawn faces), then seed0.
+    """
+
+    def rank(file: Path) -> tuple:
+        run = file.parent.name
+        return run.startswith("drawn-") != drawn, not run.endswith("seed0"), run
+
+    return min(Path(results).glob(f"{name}/*/best_model.pth"), key=rank, default=None)
+
+
+def inputs(model: nn.Module, faces: Tensor) -> Tensor:
+    """uint8 faces (N, 3, 100, 100) -> float (N, 3, S, S) as `model` had them in training: its --resolution,
+    its image size, normalised.
+    """
+    resolution = getattr(model, "checkpoint", {}).get("options", {}).get("resolution", 0)
+    return augment.apply(degrade(faces, resolution) if resolution else faces, model.built["image_size"])
+
+
+@torch.inference_mode()
+def probabilities(models: Sequence[nn.Module], faces: Tensor, *, setup: device.Setup | None = None) -> Tensor:
+    """float32 (N, 7) on the host for uint8 faces (N, 3, 100, 100): the mean of the models' probabilities.
+
+    The models must be on `setup`'s device and in eval mode; without `setup` all runs on the CPU in fp32.
+    """
+    setup = setup or device.Setup(torch.device("cpu"), None)
+    answers = []
+    for batch in faces.split(BATCH):
+        total = torch.zeros(())
+        for model in models:
+            with setup.autocast():
+                logits = model(inputs(model, batch.to(setup.device)))
+            total = total + logits.float().softmax(1).cpu()
+        answers.append(total / len(models))
+    return torch.cat(answers)

@@ -1,0 +1,231 @@
+"""Finished runs, read back from their folders, checked against their own predictions, grouped by recipe.
+
+    groups, left_out = collect(Path("results"))          # [Group], [(folder, why it is not used)]
+"""
+
+import csv
+import json
+import runpy
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fer import CLASS_NAMES, metrics
+from fer.errors import UserError
+from models import NAMES
+
+HERE = Path(__file__).resolve().parent.parent
+SCRIPTS = {name: HERE / f"train_{'ResNet' if name == 'ResNet18' else name}.py" for name in NAMES}
+NOT_RECIPE = ("seed", "output", "name", "data", "device", "amp", "compile", "resume", "overwrite",
+              "tensorboard", "deterministic")  # what may differ between two runs of one recipe
+STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
+LOGGED = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
+CHECKED = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
+COST = ("parameters", "gflops", "latency_ms", "images_per_second", "train_seconds", "peak_memory_mib")
+NEEDED = ("model", "data", "val.macro_f1", "counts.train", "split_hash", "train_hash", "environment.cpu",
+          "environment.gpu", "environment.threads", "environment.precision", *(f"cost.{key}" for key in COST))
+
+
+@dataclass
+class Result:
+    """One finished run. `test` is computed anew from its predictions, which are sorted by image."""
+
+    folder: Path
+    options: dict
+    committed: dict  # the options that the model's script has today
+    numbers: dict  # metrics.json
+    log: list[dict]
+    images: list[str]
+    labels: np.ndarray  # (N,)
+    probabilities: np.ndarray  # (N, 7)
+    test: dict
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it saw drawn faces instead of RAF-DB."""
+        return self.numbers["data"] != "RAF-DB"
+
+    @property
+    def start(self) -> str:
+        """From which weights, as one of STARTS."""
+        return STARTS[{"none": 0, "imagenet": 1}.get(self.options["weights"], 2)]
+
+    def recipe(self, *, without: Sequence[str] = ()) -> dict:
+        """The options that two runs of one recipe share."""
+        return {key: self.options[key] for key in sorted(self.options) if key not in (*NOT_RECIPE, *without)}
+
+    def departures(self, *, without: Sequence[str] = ()) -> list[str]:
+        """Where it departs from the committed recipe, such as "10 of 40 epochs" or "balance focal"."""
+        found = []
+        for key, value in self.recipe(without=(*without, "weights")).items():
+            usual = self.committed.get(key, value)
+            if key == "epochs" and value != usual:
+                found.insert(0, f"{value} of {usual} epochs" if value < usual else f"{value} epochs")
+            elif value != usual:
+                found.append(f"{key.replace('_', ' ')} {value}")
+        return found
+
+
+@dataclass(eq=False)  # a group is itself only, so it can be a key
+class Group:
+    """The runs of one model by one recipe, one for each seed, in the seeds' order."""
+
+    runs: list[Result]
+    varied: tuple[str, ...] = ()  # the options that a study varies: no part of the label
+    label: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runs.sort(key=lambda run: run.options["seed"])
+        self.first = self.runs[0]
+        self.model, self.start, self.drawn = self.first.numbers["model"], self.first.start, self.first.drawn
+        changes = self.first.departures(without=self.varied)
+        self.label = f"{self.model} ({', '.join(changes)})" if changes else self.model
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """Class indices (S, N)."""
+        return np.stack([run.probabilities.argmax(1) for run in self.runs])
+
+    def values(self, key: str, *, split: str = "test") -> np.ndarray:
+        """One number of each run (S,), as metrics.report names it."""
+        return np.array([(run.test if split == "test" else run.numbers[split])[key] for run in self.runs])
+
+    def cost(self, key: str) -> float | None:
+        """A cost's mean over the runs that know it."""
+        known = [run.numbers["cost"][key] for run in self.runs if run.numbers["cost"][key] is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """The confusion matrices of all seeds, added up (7, 7)."""
+        return np.sum([run.test["confusion_matrix"] for run in self.runs], axis=0)
+
+
+def committed(model: str, argv: Sequence[str]):
+    """The Options that the model's script would train with, were it called with `argv`. Raises UserError."""
+    script = runpy.run_path(str(SCRIPTS[model]))
+    return script["parse"](model, script["RECIPES"], list(argv))
+
+
+def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], list[tuple[str, str]]]:
+    """The groups in root/<Model>/<run>/, by model; and the folders that were not used, each with the reason.
+
+    Of the runs on RAF-DB, and of those on drawn faces, only the ones on one and the same test set are used.
+    """
+    results, left_out = [], []
+    for folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
+        if folder.parent.name not in ("studies", "plots"):
+            try:
+                results.append(_read(folder))
+            except ValueError as error:
+                left_out.append((folder.relative_to(root).as_posix(), str(error)))
+    kinds = Counter((run.drawn, _test_set(run)) for run in results)
+    usual = {drawn: test for (drawn, test), _ in reversed(kinds.most_common())}
+    groups: dict[str, dict[int, Result]] = defaultdict(dict)
+    for run in results:
+        name = run.folder.relative_to(root).as_posix()
+        if _test_set(run) != usual[run.drawn]:
+            images = f"{len(run.images):,} images"
+            left_out.append((name, f"tested on another test set ({images}) than the other runs"))
+            continue
+        data = [run.numbers[key] for key in ("model", "split_hash", "train_hash")]
+        twin = groups[json.dumps([data, run.drawn, run.recipe()])].setdefault(run.options["seed"], run)
+        if twin is not run:
+            left_out.append((name, f"the recipe and seed of {twin.folder.name} again; a seed counts once"))
+    made = [Group(list(by_seed.values()), tuple(varied)) for by_seed in groups.values()]
+    made.sort(key=lambda group: (NAMES.index(group.model), STARTS.index(group.start), group.label))
+    if not varied:
+        _tell_apart(made)
+    return made, sorted(left_out)
+
+
+def _tell_apart(groups: list[Group]) -> None:
+    """Make labels unique where only the training images or the checkpoint to start from differ."""
+    often = Counter((group.start, group.drawn, group.label) for group in groups)
+    for number, group in enumerate(groups, 1):
+        if often[group.start, group.drawn, group.label] > 1:
+            group.label += f" [{number}: {group.first.folder.name}]"
+
+
+def _test_set(run: Result) -> tuple:
+    return tuple(run.images), run.labels.tobytes()
+
+
+def _read(folder: Path) -> Result:
+    """The run in `folder`; ValueError with the reason where it cannot be used."""
+    if folder.parent.name not in NAMES:
+        raise ValueError(f"{folder.parent.name} is not one of the six models")
+    options = _json(folder / "options.json")
+    if not (folder / "metrics.json").exists():
+        log = folder / "log.csv"
+        done = max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
+        raise ValueError(f"unfinished: {done} of {options.get('epochs', '?')} epochs")
+    numbers = _json(folder / "metrics.json")
+    for path in NEEDED:
+        value = numbers
+        for key in path.split("."):
+            if not isinstance(value, dict) or key not in value:
+                raise ValueError(f"metrics.json lacks {path}")
+            value = value[key]
+    model, weights = numbers["model"], options.get("weights")
+    if model != folder.parent.name:
+        raise ValueError(f"metrics.json is of {model}, the folder of {folder.parent.name}")
+    try:
+        recipe = vars(committed(model, ["--weights", "imagenet" if weights == "imagenet" else "none"]))
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    for key, usual in recipe.items():
+        value = options.get(key, None if key in ("seed", "weights", "epochs") else usual)
+        if not isinstance(value, (int, float) if isinstance(usual, float) else type(usual)):
+            raise ValueError(f"options.json lacks {key}, or it is no {type(usual).__name__} there")
+    log = _log(folder / "log.csv")
+    images, labels, probabilities = _predictions(folder / "predictions.csv")
+    test, stored = metrics.report(probabilities, labels), numbers.get("test", {})
+    same = all(abs(stored.get(key, np.inf) - test[key]) < 1e-6 for key in CHECKED)
+    if not same or stored.get("confusion_matrix") != test["confusion_matrix"]:
+        raise ValueError("the test numbers in metrics.json do not follow from predictions.csv")
+    return Result(folder, options, recipe, numbers, log, images, labels, probabilities, test)
+
+
+def _json(path: Path) -> dict:
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"there is no {path.name}") from None
+    except (OSError, ValueError):
+        raise ValueError(f"{path.name} cannot be read") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} holds no names and values")
+    return value
+
+
+def _log(path: Path) -> list[dict]:
+    try:
+        with open(path, newline="") as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError):
+        raise ValueError("log.csv is missing or cannot be read") from None
+    if not rows or any(key not in rows[0] for key in LOGGED):
+        raise ValueError("log.csv has no epochs or lacks columns")
+    return rows
+
+
+def _predictions(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Images, labels (N,) and probabilities (N, 7), sorted by image."""
+    try:
+        table = pd.read_csv(path, dtype={"image": str, "label": str}).sort_values("image", kind="stable")
+        labels = table["label"].map({name: i for i, name in enumerate(CLASS_NAMES)}).to_numpy(np.float64)
+        probabilities = table[list(CLASS_NAMES)].to_numpy(np.float64)
+        images = table["image"].tolist()
+    except (OSError, ValueError, KeyError):
+        raise ValueError("predictions.csv is missing or cannot be read") from None
+    if not images or np.isnan(labels).any() or len(set(images)) < len(images):
+        raise ValueError("predictions.csv has no images, the same one twice, or unknown labels")
+    if not ((probabilities >= 0).all() and (abs(probabilities.sum(1) - 1) < 1e-3).all()):
+        raise ValueError("predictions.csv holds probabilities that do not add up to 1")
+    return images, labels.astype(np.int64), probabilities

@@ -1,0 +1,191 @@
+"""How sure a difference is: bootstrap over test images and seeds, McNemar's test, Holm's correction, words.
+
+    draws = bootstrap([predicted_a, predicted_b], labels)           # predictions (seeds, images) of each
+    claims = compare({"A": predicted_a, "B": predicted_b}, labels, draws, [("A", "B")])
+    print(words(claims))
+
+Several seeds: a resample draws test images once for all models, so that differences are paired by image, and
+for each model S - 1 of its S seeds with replacement (Rao and Wu, JASA 1988: S of S would make the spread of
+so few too small), whose scores are averaged. Resampling images alone ignores that another seed ends
+elsewhere: in a simulation of two truly equal architectures with 3 seeds each that spread by 0.75 points it
+saw a difference in 20 % of the cases instead of 5 %, this in 3 %. With one seed nothing can know that spread
+(25 %), so one seed ranks the trained networks and never the architectures.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fer import CLASS_NAMES
+from fer.metrics import from_confusion
+from fer.tables import Table, p_text, points
+
+LEVEL = 0.05
+METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+
+
+def bootstrap(predictions: Sequence[np.ndarray], labels: np.ndarray, *, resamples: int = 10_000, seed: int = 0
+              ) -> list[dict[str, np.ndarray]]:
+    """For each model, the numbers of metrics.from_confusion in every resample: (R,) or by class (R, C).
+
+    predictions: class indices (S, N) of each model's seeds; labels: (N,). Row r of every model is of the same
+    resampled images.
+    """
+    rng, n, classes = np.random.default_rng(seed), len(labels), len(CLASS_NAMES)
+    seeds = [_seed_weights(rng, len(p), resamples) for p in predictions]
+    cells = [np.eye(classes**2, dtype=np.float32)[labels * classes + p] for p in predictions]  # (S, N, C * C)
+    parts = [defaultdict(list) for _ in predictions]
+    for start in range(0, resamples, 500):  # in parts: all counts at once would take 120 MB on RAF-DB
+        rows = min(500, resamples - start)
+        drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float32)
+        for part, cell, weight in zip(parts, cells, seeds):
+            numbers = from_confusion((counts @ cell).reshape(len(cell), rows, classes, classes))
+            for key, value in numbers.items():
+                part[key].append(np.einsum("rs,sr...->r...", weight[start : start + rows], value))
+    return [{key: np.concatenate(values) for key, values in part.items()} for part in parts]
+
+
+def _seed_weights(rng: np.random.Generator, seeds: int, resamples: int) -> np.ndarray:
+    """(R, S) shares of the seeds in each resample: S - 1 drawn of S, or the only one."""
+    drawn = max(1, seeds - 1)
+    return rng.multinomial(drawn, np.full(seeds, 1 / seeds), size=resamples) / drawn
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % percentile interval of resampled values (R,)."""
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def p_value(differences: np.ndarray) -> float:
+    """Two-sided p of "no difference" from resampled paired differences (R,); never below 2 / (R + 1)."""
+    tail = min((differences <= 0).sum(), (differences >= 0).sum())
+    return float(min(1, 2 * (1 + tail) / (len(differences) + 1)))
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided p of "both are right equally often" from right or wrong (S, N) on the same images.
+
+    One seed each: the exact test (McNemar, Psychometrika 1947). Several: chi-squared on each image's
+    difference of the shares of seeds that are right, which takes an image's answers as one cluster (Durkalski
+    et al., Statistics in Medicine 2003); seeds need not be equally many.
+    """
+    difference = first.mean(0) - second.mean(0)
+    if len(first) == len(second) == 1:
+        won, lost = int((difference > 0).sum()), int((difference < 0).sum())
+        tail = sum(math.comb(won + lost, i) for i in range(min(won, lost) + 1))
+        return min(1.0, 2 * tail / 2 ** (won + lost))
+    if not difference.any():
+        return 1.0
+    return math.erfc(math.sqrt(difference.sum() ** 2 / (difference**2).sum() / 2))  # chi-squared, one degree
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down correction of p-values (Scandinavian Journal of Statistics, 1979), in their order."""
+    corrected, largest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[i]))
+        corrected[i] = largest
+    return corrected
+
+
+class Claim(NamedTuple):
+    """One comparison of two models in one metric, the higher mean first; shares, not per cent."""
+
+    metric: str
+    first: str
+    second: str
+    difference: float
+    low: float  # of the paired difference's 95 % interval
+    high: float
+    mcnemar: float | None  # raw p; for accuracy only
+    bootstrap: float  # raw p
+    p: float  # the larger of the two, after Holm
+    apart: bool  # whether the two models' own 95 % intervals do not touch
+    seeds: int  # of the one that has fewer
+
+    @property
+    def verdict(self) -> str:
+        """better, one seed, overlap or cannot tell: only the first is a ranking of architectures."""
+        if self.p >= LEVEL:
+            return "cannot tell"
+        if not self.apart:
+            return "overlap"
+        return "better" if self.seeds > 1 else "one seed"
+
+
+def compare(predictions: dict[str, np.ndarray], labels: np.ndarray, draws: Sequence[dict[str, np.ndarray]],
+            pairs: Sequence[tuple[str, str]]) -> list[Claim]:
+    """A claim for each of `pairs` in accuracy and in balanced accuracy; Holm's correction is over all.
+
+    predictions: class indices (S, N) by model; draws: what `bootstrap` gave for them, in the same order. A
+    claim in accuracy takes the larger p of McNemar's test and of the bootstrap.
+    """
+    by_name = dict(zip(predictions, draws))
+    means = {name: scores(predicted, labels) for name, predicted in predictions.items()}
+    claims = []
+    for metric in METRICS:
+        ranks = sorted(predictions, key=lambda name: -means[name][metric].mean())
+        for first, second in sorted((sorted(pair, key=ranks.index) for pair in pairs),
+                                    key=lambda pair: [ranks.index(name) for name in pair]):
+            a, b = by_name[first][metric], by_name[second][metric]
+            tests = [p_value(a - b)]
+            if metric == "accuracy":
+                tests.append(mcnemar(predictions[first] == labels, predictions[second] == labels))
+            claims.append(Claim(
+                metric, first, second, float(means[first][metric].mean() - means[second][metric].mean()),
+                *interval(a - b), tests[1] if len(tests) > 1 else None, tests[0], max(tests),
+                interval(a)[0] > interval(b)[1], min(len(predictions[first]), len(predictions[second])),
+            ))
+    return [claim._replace(p=p) for claim, p in zip(claims, holm([claim.p for claim in claims]))]
+
+
+def scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The numbers of metrics.from_confusion for each seed: (S,) or by class (S, C)."""
+    classes = len(CLASS_NAMES)
+    cells = [np.bincount(labels * classes + p, minlength=classes**2) for p in predicted]
+    return from_confusion(np.reshape(cells, (-1, classes, classes)))
+
+
+def words(claims: Sequence[Claim]) -> str:
+    """One Markdown bullet a metric: who is better than whom, and where the data cannot tell."""
+    sentences = {
+        "better": ("", "{0} is better than {1}"),
+        "one seed": ("With one seed the trained networks can be ranked, the recipes cannot: ",
+                     "{0} is better than {1}"),
+        "overlap": ("Not ranked, since the intervals overlap though the paired tests see a difference: ",
+                    "{0} before {1}"),
+        "cannot tell": ("The data cannot tell ", "{0} from {1}"),
+    }
+    lines = []
+    for metric, name in METRICS.items():
+        said = [f"**{name.capitalize()}.**"]
+        for verdict, (beginning, text) in sentences.items():
+            beaten = defaultdict(list)
+            for claim in claims:
+                if (claim.metric, claim.verdict) == (metric, verdict):
+                    beaten[claim.first].append(claim.second)
+            if beaten:
+                items = (text.format(first, listed(seconds)) for first, seconds in beaten.items())
+                said.append(f"{beginning}{'; '.join(items)}.")
+        if len(said) > 1:
+            lines.append(f"- {' '.join(said)}")
+    return "\n".join(lines)
+
+
+def table(claims: Sequence[Claim]) -> Table:
+    """Every claim with its difference and p-values."""
+    header = ["Metric", "Higher", "Lower", "Difference, points [95 %]", "McNemar p", "Bootstrap p",
+              "Holm's p", "Verdict"]
+    rows = [[METRICS[c.metric], c.first, c.second, points(c.difference, (c.low, c.high)), p_text(c.mcnemar),
+             p_text(c.bootstrap), p_text(c.p), c.verdict] for c in claims]
+    return Table("Paired tests on the same test images; Holm's correction is over all rows.", header, rows)
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """a, b and c."""
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,243 @@
+"""The expression of every face in your own photos, by a trained model.
+
+python predict.py photo.jpg folder/ --model results/ResNet18/seed0
+python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv > faces.csv
+
+Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see fer/faces.py).
+Exit code 1 where a file could not be used or no face was found in it, 2 where nothing could be done at all.
+"""
+
+import argparse
+import csv
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import nn
+from tqdm import tqdm
+
+import models
+from fer import CLASS_NAMES, device, faces
+from fer.errors import UserError, command
+from fer.inference import find, probabilities, trained
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)
+
+
+def arguments() -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a JPEG or PNG, a folder of them, or - for standard input")
+    parser.add_argument("--model", action="append", default=[], metavar="RUN", help="a run's folder or its .pth (may be repeated)")
+    parser.add_argument("--ensemble", action="store_true", help="let several models vote: the mean of their probabilities")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV with all seven probabilities")
+    form.add_argument("--json", action="store_true", help="print JSON with all seven probabilities")
+    parser.add_argument("--save-images", type=Path, metavar="DIR", help="write the photos there, with boxes, labels and bars")
+    parser.add_argument("--topk", type=int, default=2, choices=range(1, 8), metavar="K", help="expressions to show a face (default 2)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser.parse_args()
+
+
+def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[nn.Module]:
+    """The models, on the device. Raises UserError where there is none, or several that were not told to vote."""
+    if not paths:
+        runs = [str(file.parent) for file in map(trained, models.NAMES) if file]
+        here = f"trained here: {', '.join(runs)}" if runs else "train one first, such as with train_ResNet.py"
+        raise UserError(f"name a trained model with --model results/<Model>/<run>; {here}.")
+    if len(paths) > 1 and not ensemble:
+        raise UserError(f"{len(paths)} models were named; add --ensemble to let them vote, or name one.")
+    networks = [models.load(find(path)) for path in paths]
+    for path, network in zip(paths, networks):
+        if network.checkpoint["options"].get("data") == "synthetic":
+            print(f"note: {path} was trained on drawn faces; what it says about real ones means nothing.", file=sys.stderr)
+    return [network.to(setup.device) for network in networks]
+
+
+def listed(images: Sequence[str]) -> list[str]:
+    """`images` with every folder replaced by the JPEG and PNG files below it, in order."""
+    names = []
+    for name in images:
+        if not os.path.isdir(name):
+            names.append(name)
+            continue
+        below = [os.path.join(at, file) for at, _, files in os.walk(name) for file in files]
+        below = sorted(file for file in below if file.lower().endswith(SUFFIXES) and os.path.isfile(file))
+        names += below or [name]
+    return names
+
+
+def read(name: str) -> bytes:
+    """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
+    if os.path.isdir(name):
+        inside = "a model, not images: name it with --model" if list(Path(name).glob("*.pth")) else "no JPEG or PNG"
+        raise ValueError(f"the folder holds {inside}")
+    if name == "-":
+        return sys.stdin.buffer.read(faces.MAX_BYTES + 1)
+    with open(name, "rb") as file:
+        return file.read(faces.MAX_BYTES + 1)
+
+
+def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *, draw: Callable | None) -> Iterator[dict]:
+    """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is an
+    aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
+
+    `draw(name, photo, rows)` is called for every file with faces.
+    """
+
+    def look(name: str) -> tuple[list[faces.Face], bytes, str]:
+        try:
+            data = read(name)
+            found = faces.find_faces(faces.open_photo(data))
+            return found, data if draw else b"", "" if found else "no face was found"
+        except OSError as error:
+            return [], b"", f"cannot be read ({error.strerror or error})"
+        except (ValueError, UserError) as error:
+            return [], b"", str(error)
+
+    chunk = 16 if draw else 512  # files in memory: with their bytes, or as faces only
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        tqdm(total=len(names), unit=" files", leave=False, disable=not sys.stderr.isatty()) as bar,
+    ):
+        for start in range(0, len(names), chunk):
+            part = names[start : start + chunk]
+            looked = []
+            for result in pool.map(look, part):
+                looked.append(result)
+                bar.update()
+            pixels = [face.pixels for found, _, _ in looked for face in found]
+            answers = iter(())
+            if pixels:
+                answers = iter(probabilities(networks, torch.from_numpy(np.stack(pixels)), setup=setup).tolist())
+            for name, (found, data, error) in zip(part, looked):
+                rows = [{"file": name, "error": error}] if error else []
+                for number, face in enumerate(found, 1):
+                    p = dict(zip(CLASS_NAMES, next(answers)))
+                    best = max(p, key=p.get)
+                    rows.append({"file": name, "face": number, "box": face.box, "expression": best,
+                                 "probability": p[best], "probabilities": p})
+                if draw and found:
+                    draw(name, faces.open_photo(data), rows)
+                yield from rows
+
+
+def ranked(row: dict, topk: int) -> list[tuple[str, float]]:
+    """The `topk` most probable expressions of one face, most probable first."""
+    return sorted(row["probabilities"].items(), key=lambda item: -item[1])[:topk]
+
+
+def shown(name: str) -> str:
+    """A file's name on one line, whatever is in it."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def mark(photo: Image.Image, rows: Sequence[dict], *, topk: int) -> Image.Image:
+    """A copy of the photo with a box around each face, its expression above and bars of `topk` below it."""
+    bare = rows[0]["box"] is None
+    size = max(12, 16 if bare else round(min(photo.size) / 40))
+    font, line = ImageFont.load_default(size), round(1.4 * size)
+    if bare:  # a small aligned face: larger, with room for the bars below it
+        face = photo.resize((400, 400), Image.Resampling.BICUBIC)
+        photo = Image.new("RGB", (400, 400 + line * (topk + 1)), "white")
+        photo.paste(face, (0, line))
+    else:
+        photo = photo.copy()
+    pen = ImageDraw.Draw(photo, "RGBA")
+    for row in rows:
+        left, top, right, bottom = row["box"] or (0, line, 399, line + 399)
+        pen.rectangle((left, top, right, bottom), outline=ORANGE, width=max(2, size // 6))
+        width, height = max(right - left, 13 * size), line * topk
+        x = min(max(0, left), photo.width - width)
+        y = min(bottom, photo.height - height)
+        above = max(0, top - line)
+        title = f"{row['expression']} {100 * row['probability']:.0f} %"
+        pen.rectangle((x, above, x + pen.textlength(title, font) + size, above + line), fill=ORANGE)
+        pen.text((x + size / 2, above), title, "white", font)
+        pen.rectangle((x, y, x + width, y + height), fill=DARK)
+        for i, (name, p) in enumerate(ranked(row, topk)):
+            at = y + i * line
+            pen.rectangle((x + 6 * size, at + 3, x + 6 * size + p * (width - 10 * size), at + line - 3), fill=ORANGE)
+            pen.text((x + size / 3, at), name, "white", font)
+            pen.text((x + width - 3.5 * size, at), f"{100 * p:.0f} %", "white", font)
+    return photo
+
+
+def saver(folder: Path, topk: int) -> Callable:
+    """A function that writes the marked photo of one file into `folder`, under a name of its own."""
+    taken = set()
+
+    def save(name: str, photo: Image.Image, rows: list[dict]) -> None:
+        stem = "stdin" if name == "-" else Path(name).stem
+        number = next(n for n in range(1, len(taken) + 2) if (stem, n) not in taken)
+        taken.add((stem, number))
+        path = folder / f"{stem}-faces{number if number > 1 else ''}.jpg"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            mark(photo, rows, topk=topk).save(path, quality=92)
+        except OSError as error:
+            raise UserError(f"{path} could not be written ({error.strerror or error}).", code=4) from None
+
+    return save
+
+
+def print_table(rows: Iterator[dict], topk: int, width: int) -> None:
+    """The table for people: one line a face, as the answers come."""
+    tqdm.write(f"{'file':{width}}  face  {'expression':10}  probability" + ("  runner-up" if topk > 1 else ""))
+    for row in rows:
+        first, *others = ranked(row, topk)
+        text = ", ".join(f"{name} {100 * p:.1f} %" for name, p in others)
+        line = f"{shown(row['file']):{width}}  {row['face']:4}  {first[0]:10}  {100 * first[1]:9.1f} %  {text}"
+        tqdm.write(line.rstrip())
+
+
+def print_csv(rows: Iterator[dict]) -> None:
+    """One row a face, all seven probabilities and the box in the photo's pixels."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    sides = ("left", "top", "right", "bottom")
+    writer.writerow(["file", "face", "expression", "probability", *CLASS_NAMES, *sides])
+    for row in rows:
+        box = [round(side, 1) for side in row["box"] or ()] or [""] * 4
+        p = [f"{value:.6f}" for value in (row["probability"], *row["probabilities"].values())]
+        writer.writerow([shown(row["file"]), row["face"], row["expression"], *p, *box])
+
+
+@command
+def main() -> None:
+    args = arguments()
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this quietly
+    setup = device.setup(args.device)
+    networks = load(args.model, setup, ensemble=args.ensemble)
+    names, failed = listed(args.images), 0
+    draw = saver(args.save_images, args.topk) if args.save_images else None
+
+    def good(rows: Iterator[dict]) -> Iterator[dict]:
+        nonlocal failed
+        for row in rows:
+            if "error" in row:
+                failed += 1
+                tqdm.write(f"{shown(row['file'])}: {row['error']}", file=sys.stderr)
+            else:
+                yield row
+
+    rows = good(predict(names, networks, setup, draw=draw))
+    if args.csv:
+        print_csv(rows)
+    elif args.json:
+        print(json.dumps(list(rows), indent=1))
+    else:
+        print_table(rows, args.topk, max(len(shown(name)) for name in names))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

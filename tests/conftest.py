@@ -1,0 +1,65 @@
+"""What the tests share: a cache of their own, and one small drawn dataset in all three forms it can come in."""
+
+import csv
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fer.synthetic import draw_dataset
+
+ROOT = Path(__file__).parents[1]
+REAL = ("raf-db-dataset", "raf-db-dataset.zip", "../shared/raf-db/raf-db-dataset.zip")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory) -> Path:
+    """A cache folder for this session only, for subprocesses too: the user's own is never touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    """140 training and 70 test faces, drawn, in the Kaggle layout. Copy the folder before changing it."""
+    return draw_dataset(tmp_path_factory.mktemp("drawn") / "raf-db-dataset", train=140, test=70)
+
+
+@pytest.fixture(scope="session")
+def official(drawn, tmp_path_factory) -> Path:
+    """The same images and labels, laid out as the official release."""
+    root = tmp_path_factory.mktemp("official")
+    aligned, labels = root / "basic/Image/aligned", root / "basic/EmoLabel"
+    aligned.mkdir(parents=True)
+    labels.mkdir()
+    lines = []
+    for split in ("train", "test"):
+        with open(drawn / f"{split}_labels.csv", newline="") as file:
+            for row in csv.DictReader(file):
+                shutil.copy2(drawn / "DATASET" / split / row["label"] / row["image"], aligned)
+                lines.append(f"{row['image'].replace('_aligned', '')} {row['label']}\n")
+    (labels / "list_patition_label.txt").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture(scope="session")
+def kaggle_zip(drawn, tmp_path_factory) -> Path:
+    """The same as a zip, as Kaggle hands it out."""
+    path = tmp_path_factory.mktemp("zip") / "raf-db-dataset.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(drawn.rglob("*")):
+            if file.is_file() and file.name != "drawn.json":
+                archive.write(file, file.relative_to(drawn))
+    return path
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """RAF-DB itself, where this machine has it; the test is skipped where not."""
+    for name in REAL:
+        if (ROOT / name).exists():
+            return ROOT / name
+    pytest.skip("RAF-DB is not on this machine")

@@ -1,0 +1,93 @@
+"""Two gloo processes are one process with the same global batch. python -m pytest tests/test_distributed.py"""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# ConvNet without dropout, whose random zeros each process draws for itself
+SCRIPT = textwrap.dedent("""
+    import sys
+    import models
+    from fer.errors import command
+    from models.ConvNet import ConvNet
+    from train_function import parse, train
+
+    @command
+    def main():
+        options = parse("ConvNet", {"none": {}})
+        model = models.build("ConvNet", image_size=options.image_size, seed=options.seed)
+        model.classifier[3].p = model.classifier[6].p = 0.0
+        train(model, options)
+
+    main()
+""")
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "train_plain.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def command(processes, script, *argv):
+    launcher = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [sys.executable, *launcher, str(script), *map(str, argv)]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+
+
+def test_two_processes_reach_what_one_reaches(script, drawn, tmp_path):
+    logs, tests = [], []
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        done = subprocess.run(
+            command(processes, script, "--data", drawn, "--output", output, "--image-size", 40, "--epochs", 3,
+                    "--batch-size", 32, "--amp", "off", "--device", "cpu", "--balance", "weights", "--ema", 0.9),
+            env=environment(), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        folder = output / "ConvNet/drawn-seed0"
+        with open(folder / "log.csv") as file:
+            logs.append(list(csv.DictReader(file)))
+        tests.append(json.loads((folder / "metrics.json").read_text())["test"])
+    for one, two in zip(*logs):
+        for key in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "val_macro_f1"):
+            assert float(two[key]) == pytest.approx(float(one[key]), rel=1e-4), key
+    assert tests[0]["confusion_matrix"] == tests[1]["confusion_matrix"]
+    assert tests[0]["nll"] == pytest.approx(tests[1]["nll"], rel=1e-4)
+
+
+def test_batch_that_cannot_be_shared(script, drawn, tmp_path):
+    done = subprocess.run(
+        command(2, script, "--data", drawn, "--output", tmp_path, "--image-size", 40, "--batch-size", 33,
+                "--device", "cpu"), env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "--batch-size 33 cannot be shared by 2 processes" in done.stderr
+
+
+def test_sigterm_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path):
+    argv = ("--data", drawn, "--output", tmp_path, "--image-size", 40, "--epochs", 500, "--device", "cpu")
+    process = subprocess.Popen(command(2, script, *argv), env=environment(), text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    for line in process.stdout:
+        if line.split()[:1] == ["2"]:
+            os.killpg(process.pid, signal.SIGTERM)
+            break
+    begun = time.monotonic()
+    _, errors = process.communicate(timeout=90)
+    assert time.monotonic() - begun < 29  # torchrun kills after 30 s
+    assert process.returncode != 0 and "stopped: by SIGTERM" in errors
+    done = subprocess.run(command(1, script, *argv[:4], "--epochs", 3, "--resume"), env=environment(),
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
