@@ -58,7 +58,8 @@ class RAFDBDataset(Dataset):
         images, bad = _decoded(source, official, skip_bad=skip_bad and official == "train")
         keep = [i for i in _members(rows, split, val_fraction, train_fraction) if i not in bad]
         self.split, self.layout, self.drawn, self.skipped = split, source.layout, source.drawn, len(bad)
-        self.listed = {name: _counts([row.label - 1 for row in part]) for name, part in source.rows.items()}
+        self.listed = {name: tuple(np.bincount([row.label for row in part])[1:].tolist())
+                       for name, part in source.rows.items()}  # unreadable and held out ones too
         self.names = [rows[i].name for i in keep]
         self.labels = torch.tensor([rows[i].label - 1 for i in keep], dtype=torch.int64)
         if 0 in self.counts:
@@ -76,17 +77,13 @@ class RAFDBDataset(Dataset):
     @property
     def counts(self) -> list[int]:
         """Images per class, in CLASS_NAMES' order."""
-        return _counts(self.labels)
+        return torch.bincount(self.labels, minlength=len(CLASS_NAMES)).tolist()
 
     @property
     def hash(self) -> str:
         """Names and labels of this split as 16 hexadecimal digits: equal splits, equal hash."""
         pairs = sorted(zip(self.names, self.labels.tolist()))
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
-
-
-def _counts(labels) -> list[int]:
-    return np.bincount(labels, minlength=len(CLASS_NAMES)).tolist()
 
 
 def describe(*splits: RAFDBDataset) -> str:

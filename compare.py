@@ -40,7 +40,7 @@ paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's corre
 is called better only where the corrected p is below 0.05, the two intervals do not overlap, and both have two
 seeds or more; `fer/significance.py` says how and why. Where a model has several recipes, the one with the
 best val macro-F1 stands for it in tests and pictures. Brackets behind a name say where a run departs from the
-recipe that its script holds today."""
+recipe that its script holds today. Training compute counts three forward passes for an image."""
 DRAWN = "**These are drawn faces, not RAF-DB: the numbers show that everything works and say nothing else.**"
 NOTHING = "There is no finished run on RAF-DB here yet; `python train_ConvNet.py` makes one."
 
@@ -56,7 +56,7 @@ def main() -> None:
         raise UserError(f"there is no folder {args.folder}; train a model first: python train_ConvNet.py")
     groups, left_out = collect(args.folder)
     real, drawn = ([Chapter(part) for start in STARTS if (part := [
-        group for group in groups if group.start == start and group.drawn is kind])] for kind in (False, True))
+        g for g in groups if g.start == start and g.drawn is kind])] for kind in (False, True))
     if args.format == "latex":
         tables = (part for chapter in real + drawn for part in chapter.parts() if isinstance(part, Table))
         print("\n\n".join(table.latex() for table in tables) or NOTHING)
@@ -94,13 +94,12 @@ class Chapter:
     def parts(self) -> list[str | Table]:
         """Paragraphs and tables, in their order."""
         classes = [_by_class(self.groups, key) for key in ("recall", "precision", "f1")]
-        tables = [_overall(self.groups, self.score), *classes, _confused(list(self.chosen.values())),
-                  _cost(self.groups), _recipes(self.groups)]
+        tables = [_overall(self.groups, self.score), *[significance.table(self.claims)] * bool(self.claims),
+                  *classes, _confused(list(self.chosen.values())), _cost(self.groups), _recipes(self.groups)]
         about = f", models {self.start}{' on drawn faces' if self.drawn else ''}."
         first, *rest = (table._replace(caption=table.caption + about) for table in tables)
-        tests = [words(self.claims), significance.table(self.claims)] if self.claims else []
         shown = [f"![{PICTURES[key]}](plots/{file})" for key, file in self.files().items()]
-        return [f"## Models {self.start}", first, *tests, *rest, *shown]
+        return [f"## Models {self.start}", first, *[words(self.claims)] * bool(self.claims), *rest, *shown]
 
     def files(self) -> dict[str, str]:
         """The names of its pictures."""

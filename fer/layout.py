@@ -200,7 +200,7 @@ def _read_kaggle(layout: str, root: Path, files: dict, read: Callable[[str], byt
         renames = ", ".join(f"{folder} to {label}" for folder, label in sorted(named.items()))
         raise UserError(f"{root} names its class folders, and RAF-DB numbers them: in DATASET/train and "
                         f"DATASET/test rename {renames}.")
-    problems = [f"{path}: {n:,} file{'s' * (n > 1)} outside DATASET/train/1..7 and DATASET/test/1..7"
+    problems = [f"{path}: {plural(n, 'file')} outside DATASET/train/1..7 and DATASET/test/1..7"
                 for path, n in sorted(strays.items())]
     for split, found in rows.items():
         folders = Counter(row.name for row in found)
@@ -267,17 +267,18 @@ def _read_official(root: Path) -> Source:
 
 def _checked(source: Source, problems: list[str]) -> Source:
     """`source` with its rows in the order of their names, in any layout; UserError if anything is wrong."""
+    empty = []
     for split, rows in source.rows.items():
         rows.sort()
-        empty = set(range(1, 8)) - {row.label for row in rows}
+        labels = {row.label for row in rows}
+        empty += [f"{split}: class {label} ({name}) has no image"
+                  for label, name in enumerate(CLASS_NAMES, 1) if label not in labels]
         problems += [f"{row.path}: is not a file" for row in rows if row.stamp is None]
         problems += [f"{row.path}: is not named as a JPEG or PNG image" for row in rows
                      if not row.name.lower().endswith(SUFFIXES)]
-        problems += [f"{split}: class {label} ({CLASS_NAMES[label - 1]}) has no image"
-                     for label in sorted(empty)]
     both = {row.name for row in source.rows["train"]} & {row.name for row in source.rows["test"]}
-    problems += [f"{name}: stands in both train and test" for name in sorted(both)]
+    problems = empty + problems + [f"{name}: stands in both train and test" for name in sorted(both)]
     if problems:
-        raise UserError(f"{source.root} is not RAF-DB as it should be, {len(problems):,} problems:\n"
+        raise UserError(f"{source.root} is not RAF-DB as it should be, {plural(len(problems), 'problem')}:\n"
                         f"{first_ten(problems)}\n{source.remedy}")
     return source

@@ -47,7 +47,7 @@ def curves(rows: Sequence[dict], path: Path, *, title: str) -> None:
         score.plot(best["epoch"], 100 * best["val_macro_f1"], "o", color=GREEN, label=label)
         score.set(title="scores", xlabel="epoch", ylabel="%")
         rate.plot(epoch, [row["lr"] for row in rows], color=GREY)
-        rate.set(title="learning rate at the end of each epoch", xlabel="epoch")
+        rate.set(title="learning rate", xlabel="epoch")
         for axes in (loss, score):
             axes.legend(fontsize=8)
         for axes in (loss, score, rate):
@@ -157,7 +157,7 @@ def reliability(models: dict[str, tuple[list[dict], float]], path: Path, *, titl
             axes.plot([0, 100], [0, 100], "--", color=GREY, lw=1)
             axes.bar(100 * x, 100 * n / n.sum(), width=5, color=SKY, alpha=0.5, label="share of the images")
             axes.plot(100 * x, 100 * y, "o-", color=BLUE, ms=4, label="right answers")
-            axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
+            axes.set(xlim=(0, 100), ylim=(0, 100))
             axes.set_title(f"{label}\nECE {100 * ece:.1f} %", fontsize=10)
             axes.set_xlabel("confidence, %")
         for row in grid:
@@ -167,12 +167,13 @@ def reliability(models: dict[str, tuple[list[dict], float]], path: Path, *, titl
         figure.savefig(path)
 
 
-def study_lines(series: dict[str, dict[float, dict[str, Estimate]]], path: Path, *, title: str, xlabel: str,
-                ticks: Sequence[float]) -> None:
+def study_lines(series: dict[str, dict[float, dict[str, Estimate]]], path: Path, *, title: str, xlabel: str
+                ) -> None:
     """Accuracy and balanced accuracy over what a study varied (log scale), with 95 % intervals as bands.
 
     series: by label, then by x, the Estimates by metric.
     """
+    ticks = sorted({x for values in series.values() for x in values})
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.6), layout="constrained")
         panels = figure.subplots(1, 2, sharex=True)

@@ -117,7 +117,7 @@ class Run:
             if not self.options.resume:
                 for file in FILES:
                     (self.folder / file).unlink(missing_ok=True)
-            self._write("options.json", _json(asdict(self.options)))
+            self._write("options.json", _json(public(self.options)))
             if self.options.tensorboard:
                 try:
                     from torch.utils.tensorboard import SummaryWriter
@@ -205,8 +205,8 @@ class Run:
         probabilities = test.softmax(1).numpy()
         numbers = {
             "model": self.name, "run": self.folder.name,
-            "data": "drawn faces" if test_set.drawn else "RAF-DB", "weights": self.options.weights, "finished": reason, "epochs": state["epoch"],
-            "best_epoch": state["best"]["epoch"], "post_hoc_tau": tau,
+            "data": "drawn faces" if test_set.drawn else "RAF-DB", "weights": self.options.weights,
+            "finished": reason, "epochs": state["epoch"], "best_epoch": state["best"]["epoch"], "post_hoc_tau": tau,
             "val": metrics.report(val.softmax(1).numpy(), self.sets["val"].labels.numpy()),
             "test": metrics.report(probabilities, test_set.labels.numpy()),
             "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state["log"]),
@@ -243,7 +243,8 @@ class Run:
         low, high = numbers["test"]["intervals"]["accuracy"]
         recalls = (f"{name} {100 * v['recall']:.1f}" for name, v in numbers["test"]["per_class"].items())
         self.say(f"\n{numbers['finished']}; best epoch {numbers['best_epoch']}, chosen on val\n"
-                 f"{scores('val')}\n{scores('test')} (accuracy's 95 % interval {100 * low:.2f} to {100 * high:.2f})\n"
+                 f"{scores('val')}\n{scores('test')} (accuracy's 95 % interval {100 * low:.2f} to "
+                 f"{100 * high:.2f})\n"
                  f"recall on test: {'  '.join(recalls)}")
         if numbers["data"] != "RAF-DB":
             self.say("These are drawn faces: the numbers say nothing about RAF-DB.")
@@ -261,6 +262,12 @@ class Run:
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.folder / name, lambda file: file.write(text.encode()))
+
+
+def public(options) -> dict:
+    """The options as written down: of paths their last names only, for runs are passed on and machines are not."""
+    values = asdict(options)
+    return {**values, **{key: Path(values[key]).name for key in ("data", "output", "resume")}}
 
 
 def _json(value: dict) -> str:

@@ -139,16 +139,18 @@ def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], lis
             left_out.append((name, f"the recipe and seed of {twin.folder.name} again; a seed counts once"))
     made = [Group(list(by_seed.values()), tuple(varied)) for by_seed in groups.values()]
     made.sort(key=lambda group: (NAMES.index(group.model), STARTS.index(group.start), group.label))
-    if not varied:
-        _tell_apart(made)
+    _tell_apart(made)
     return made, sorted(left_out)
 
 
 def _tell_apart(groups: list[Group]) -> None:
     """Make labels unique where only the training images or the checkpoint to start from differ."""
-    often = Counter((group.start, group.drawn, group.label) for group in groups)
-    for number, group in enumerate(groups, 1):
-        if often[group.start, group.drawn, group.label] > 1:
+    def place(group: Group) -> tuple:
+        return group.start, group.drawn, group.label, *(group.first.options[key] for key in group.varied)
+
+    places = [place(group) for group in groups]
+    for number, (group, where) in enumerate(zip(groups, places), 1):
+        if places.count(where) > 1:
             group.label += f" [{number}: {group.first.folder.name}]"
 
 
