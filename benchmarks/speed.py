@@ -96,7 +96,6 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
     usual = ways.usual(case)
     turns = take_turns({"limit": ways.limit(case), "suite": ways.suite(case), "usual": usual(0),
                         "usual_workers": usual(cores)}, options.seconds)
-    del usual
     rounds = {key: [n * case.batch / t for n, t in turn] for key, turn in turns.items()}
     rates = {key: statistics.median(values) for key, values in rounds.items()}
 

@@ -60,5 +60,5 @@ def check_zip(archive: zipfile.ZipFile) -> None:
     if (total := sum(info.file_size for info in infos)) > MAX_BYTES:
         problems.append(f"unpacks to {total / 2**20:,.0f} MiB; RAF-DB's to 37 MiB")
     if problems:
-        raise UserError(f"{archive.filename} is not a zip to trust, {len(problems):,} things are wrong:\n"
+        raise UserError(f"{archive.filename} is not a zip to trust (problems: {len(problems):,}):\n"
                         f"{first_ten(problems)}\nDownload RAF-DB's zip again.")

@@ -200,7 +200,7 @@ def _read_kaggle(layout: str, root: Path, files: dict, read: Callable[[str], byt
         renames = ", ".join(f"{folder} to {label}" for folder, label in sorted(named.items()))
         raise UserError(f"{root} names its class folders, and RAF-DB numbers them: in DATASET/train and "
                         f"DATASET/test rename {renames}.")
-    problems = [f"{path}: {plural(n, 'file')} outside DATASET/train/1..7 and DATASET/test/1..7"
+    problems = [f"{path}: not in DATASET/train/1..7 or DATASET/test/1..7 (files: {n:,})"
                 for path, n in sorted(strays.items())]
     for split, found in rows.items():
         folders = Counter(row.name for row in found)
@@ -243,7 +243,9 @@ def _read_official(root: Path) -> Source:
     read = _reader(root)
     stamps = _list(root / ALIGNED) if os.path.isdir(root / ALIGNED) else {}
     rows: dict[str, list[Row]] = {"train": [], "test": []}
-    problems = [] if stamps else [f"{ALIGNED}: the aligned images are missing; unpack aligned.zip there"]
+    if not stamps:
+        raise UserError(f"{root / ALIGNED} has no images; unpack the release's aligned.zip there.")
+    problems: list[str] = []
     listed: set[str] = set()
     for number, line in enumerate(_text(read, LABEL_FILE).splitlines(), 1):
         cells, where = line.split(), f"{LABEL_FILE}, line {number}"
@@ -279,6 +281,6 @@ def _checked(source: Source, problems: list[str]) -> Source:
     both = {row.name for row in source.rows["train"]} & {row.name for row in source.rows["test"]}
     problems = empty + problems + [f"{name}: stands in both train and test" for name in sorted(both)]
     if problems:
-        raise UserError(f"{source.root} is not RAF-DB as it should be, {plural(len(problems), 'problem')}:\n"
+        raise UserError(f"{source.root} is not RAF-DB as it should be (problems: {len(problems):,}):\n"
                         f"{first_ten(problems)}\n{source.remedy}")
     return source

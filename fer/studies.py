@@ -1,4 +1,4 @@
-"""The three studies: what each varies, and its finished runs -> one table, one figure, and words.
+"""The three studies: what each varies, and its finished runs -> a table, a figure, and words.
 
     write_page("balance", Path("results/studies"))       # studies/balance.md and studies/plots/balance.png
 """
@@ -16,98 +16,138 @@ from fer.results import STARTS, Group, Result, collect
 from fer.significance import bootstrap, interval, scores, words
 from fer.tables import Table, percent
 
-DEGRADED = "degraded.csv"  # in a run trained at 100 pixels: what it answers to smaller test images
-SHOWN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
-RARE = ("Fear", "Disgust")
+DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
+SHOWN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1",
+         "Fear": "Recall of Fear", "Disgust": "Recall of Disgust"}
+HOW = """\
+Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
+Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
+in each series; one is called better only where the corrected p is below 0.05, the intervals do not overlap,
+and both have two seeds or more (`fer/significance.py`). Brackets behind a name say where the runs depart from
+the recipe that the model's script holds today."""
 
 
 class Study(NamedTuple):
-    """What a study varies: an option of the train scripts and its settings, the one to compare with first."""
+    """What a study varies: an option of the train scripts and its settings, the first to compare with."""
 
     option: str
     settings: tuple
-    name: Callable[[object], str]  # of a setting, in tables
+    name: Callable[[object], str]  # of a setting, in tables and words
     title: str
     about: str
+    axis: str = ""
 
 
 STUDIES = {
     "resolution": Study(
-        "resolution", (100, 64, 48, 32, 24, 16), lambda n: f"{n} pixels", "Low resolution",
-        "Faces are first reduced to so many pixels a side, in training and in test. Trained at 100 means: the "
-        "model trained on faces of 100 pixels, tested on reduced ones."),
+        "resolution", (100, 64, 48, 32, 24, 16), "{} pixels".format, "Low resolution",
+        "Faces are first reduced to so many pixels a side, in training and in test. Trained at 100 means the "
+        "models of the first row, tested on reduced faces.", "pixels a side of the face"),
     "samples": Study(
-        "train_fraction", (1.0, 0.5, 0.25, 0.1, 0.05), lambda share: f"{100 * share:g} % of the images",
-        "Few samples", "A stratified share of the training images; a smaller share is part of every larger one. "
-        "Val and test stay whole, epochs stay the same, so a smaller share also means fewer steps."),
+        "train_fraction", (1.0, 0.5, 0.25, 0.1, 0.05), lambda share: f"{100 * share:g} %", "Few samples",
+        "A stratified share of the training images; a smaller share is part of every larger one. Val, test "
+        "and the number of epochs stay the same, so fewer images are fewer steps, too.", "training images"),
     "balance": Study(
         "balance", tuple(STRATEGIES), str, "Class imbalance",
         "\n".join(f"- {name}: {text}" for name, text in STRATEGIES.items())),
 }
 
 
-class Row(NamedTuple):
-    """One row of a series: a setting's predictions (S, N), and where it stands on the x axis."""
+class Cell(NamedTuple):
+    """What is known at one setting: predictions (S, N), and its place in tables and figure."""
 
-    setting: object
-    predicted: np.ndarray
+    name: str
+    against: str  # the name of the cell to test it against
+    line: str  # of the figure
+    x: float | str
     seeds: str
-    x: float
-    degraded: bool = False
+    predicted: np.ndarray
 
 
 def write_page(name: str, root: Path) -> list[Path]:
-    """Write root/<name>.md and its figure from root/<name>/<Model>/<run>/, drawn faces on a page of their own.
+    """Write root/<name>.md and its figure from root/<name>/<Model>/<run>/; drawn faces get their own page.
 
-    Returns the pages; a kind of data without finished runs gets none.
+    Returns the pages; a kind of data without a finished run has none.
     """
     study, pages = STUDIES[name], []
     groups, left_out = collect(root / name, varied=[study.option])
     for drawn in (False, True):
         series: dict[str, dict[object, Group]] = {}
         for group in (group for group in groups if group.drawn is drawn):
-            start = "" if group.start == STARTS[0] else f", {group.start}"
-            series.setdefault(group.label + start, {})[group.first.options[study.option]] = group
-        page = root / f"{'drawn-' * drawn}{name}.md"
+            label = group.label + ("" if group.start == STARTS[0] else f", {group.start}")
+            series.setdefault(label, {})[group.first.options[study.option]] = group
         if series:
-            page.write_text(_page(name, series, page, left_out), encoding="utf-8")
+            page = root / f"{'drawn-' * drawn}{name}.md"
+            (root / "plots").mkdir(exist_ok=True)
+            text = _page(name, series, root / "plots" / f"{page.stem}.png", left_out)
+            page.write_text(text, encoding="utf-8")
             pages.append(page)
     return pages
 
 
-def _page(name: str, series: dict[str, dict[object, Group]], page: Path, left_out: list) -> str:
-    study = STUDIES[name]
-    some = next(iter(next(iter(series.values())).values())).first
-    data = f"{'drawn faces, not RAF-DB' if some.drawn else 'RAF-DB'}, {len(some.labels):,} test images"
-    parts = [f"# {study.title}: {data}", study.about,
-             "Per cent, mean ± standard deviation over the seeds [95 % interval], computed as in `compare.py`'s "
-             "pages: paired tests against the first row, corrected by Holm in each table. Empty: not run.",
-             f"![{study.title}](plots/{page.stem}.png)"]
-    estimates = {}
+def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tuple[str, str]]) -> str:
+    study, some = STUDIES[name], next(iter(next(iter(series.values())).values())).first
+    title = f"{study.title}: {'drawn faces, not RAF-DB' if some.drawn else 'RAF-DB'}"
+    parts = [f"# {title}", study.about, HOW, f"Test images: {len(some.labels):,}.",
+             f"![{title}](plots/{picture.name})"]
+    lines: dict[str, dict] = {}
     for label, settings in series.items():
-        rows, lacking = _rows(study, settings)
-        names = [_name(study, row) for row in rows]
-        draws = bootstrap([row.predicted for row in rows], some.labels)
-        by_name = dict(zip(names, draws))
-        parts += [f"## {label}", _table(study, label, rows, settings, by_name, some.labels).markdown()]
-        first = study.name(study.settings[0])
-        pairs = [(first, n) for n, row in zip(names, rows) if first in names and n != first and not row.degraded]
-        pairs += [(study.name(row.setting), n) for n, row in zip(names, rows)
-                  if row.degraded and study.name(row.setting) in names]
-        claims = significance.compare(dict(zip(names, (row.predicted for row in rows))), some.labels, draws, pairs)
-        if claims:
-            parts += [words(claims), significance.table(claims).markdown()]
-        parts += lacking
-        for row, n in zip(rows, names):
-            found = estimates.setdefault(f"{label}{', trained at 100' if row.degraded else ''}", {})
-            found[row.x if name != "balance" else n] = _estimates(row.predicted, by_name[n], some.labels)
-    (page.parent / "plots").mkdir(exist_ok=True)
-    picture, title = page.parent / "plots" / f"{page.stem}.png", f"{study.title}: {data}"
-    if name == "balance":
-        plots.study_dots(estimates, picture, title=title)
+        cells, notes = _cells(study, label, settings)
+        draws = bootstrap([cell.predicted for cell in cells], some.labels)
+        rows = {name: [name] + [""] * (1 + len(SHOWN)) for name in map(study.name, study.settings)}
+        for cell, draw in zip(cells, draws):
+            values, drawn = _shown(scores(cell.predicted, some.labels)), _shown(draw)
+            estimates = {key: (values[key].mean(), *interval(drawn[key])) for key in SHOWN}
+            lines.setdefault(cell.line, {})[cell.x] = estimates
+            shown = [percent(values[key], estimates[key][1:]) for key in SHOWN]
+            rows[cell.name] = [cell.name, cell.seeds, *shown]
+        predictions = {cell.name: cell.predicted for cell in cells}
+        pairs = [(cell.against, cell.name) for cell in cells if cell.against in predictions]
+        claims = significance.compare(predictions, some.labels, draws, [p for p in pairs if p[0] != p[1]])
+        table = Table(f"{study.title}, {label}, %", [study.option.replace("_", " ").capitalize(), "Seeds",
+                                                     *SHOWN.values()], list(rows.values()))
+        parts += [f"## {label}", table.markdown(), *notes]
+        parts += [words(claims), significance.table(claims).markdown()] if claims else []
+    if study.axis:
+        plots.study_lines(lines, picture, title=title, xlabel=study.axis)
     else:
-        axis = {"resolution": "pixels a side of the face", "samples": "training images"}[name]
-        plots.study_lines(estimates, picture, title=title, xlabel=axis)
-    if left_out:
-        parts += ["## Not used", "\n".join(f"- `{folder}`: {reason}" for folder, reason in left_out)]
-    return "\n\n".join(parts) + "\n"
+        plots.study_dots(lines, picture, title=title)
+    unused = [f"- `{folder}`: {reason}" for folder, reason in left_out]
+    return "\n\n".join(parts + (["## Not used", "\n".join(unused)] if unused else [])) + "\n"
+
+
+def _shown(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """SHOWN's numbers out of those of metrics.from_confusion."""
+    return {key: numbers["recall"][..., CLASS_NAMES.index(key)] if key in CLASS_NAMES else numbers[key]
+            for key in SHOWN}
+
+
+def _cells(study: Study, label: str, settings: dict[object, Group]) -> tuple[list[Cell], list[str]]:
+    """The cells of one series in the study's order, and what to say of runs that could not be used."""
+    first, cells, notes = study.name(study.settings[0]), [], []
+    for setting in (setting for setting in study.settings if setting in settings):
+        group = settings[setting]
+        x = sum(group.first.numbers["counts"]["train"]) if study.option == "train_fraction" else setting
+        seeds = ", ".join(str(run.options["seed"]) for run in group.runs)
+        cells.append(Cell(study.name(setting), first, label, x, seeds, group.predicted))
+    if study.option == "resolution" and study.settings[0] in settings:
+        answers = {}
+        for run in settings[study.settings[0]].runs:
+            try:
+                answers[run.options["seed"]] = _degraded(run, study.settings[1:])
+            except (OSError, ValueError, KeyError):
+                notes.append(f"{run.folder.name} was not tested on reduced faces: no fitting {DEGRADED}.")
+        for setting in study.settings[1:] if answers else ():
+            predicted, name = np.stack([found[setting] for found in answers.values()]), study.name(setting)
+            cells.append(Cell(f"{name}, trained at 100", name, f"{label}, trained at 100", setting,
+                              ", ".join(map(str, answers)), predicted))
+    return cells, notes
+
+
+def _degraded(run: Result, settings: tuple) -> dict[object, np.ndarray]:
+    """The classes (N,) that `run` answered at each resolution, in the order of its own test images."""
+    with open(run.folder / DEGRADED, newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["image"])
+    if [row["image"] for row in rows] != run.images:
+        raise ValueError("other images")
+    return {n: np.array([CLASS_NAMES.index(row[str(n)]) for row in rows]) for n in settings}

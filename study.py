@@ -1,0 +1,243 @@
+"""The three challenges of RAF-DB, each a series of ordinary runs: low resolution, few samples, imbalance.
+
+python study.py balance --models ConvNet ResNet18 --seeds 0 1 2       # also: resolution, samples
+python study.py balance --models ConvNet --epochs 10                  # and any option of the train scripts
+python study.py campaign                                              # every model, every study, compare.py
+
+Runs go to results/studies/<study>/, tables and figures beside them. Models train from scratch unless --weights
+imagenet is typed. Whatever was stopped goes on when the same command is typed again: finished runs are kept,
+a begun one is resumed, and nothing is trained twice.
+"""
+
+import argparse
+import csv
+import ctypes
+import json
+import math
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import models
+from fer import CLASS_NAMES, device
+from fer.batches import Batches
+from fer.checkpoint import write_atomically
+from fer.cli import flag, typed
+from fer.errors import Stopped, UserError, command
+from fer.interrupt import Interrupt
+from fer.report import Run
+from fer.results import HERE, NOT_RECIPE, SCRIPTS, committed
+from fer.studies import DEGRADED, STUDIES, write_page
+from RAFDB_dataset import RAFDBDataset
+from train_function import Options, evaluate
+
+IN_DEPTH = ("ConvNet", "ResNet18")  # the models that the studies look at
+OURS = ("seed", "name", "resume", "overwrite")  # options that the study itself sets
+
+
+class Job(NamedTuple):
+    """One run: its model, its options, the words to call its script with, and the study it is for, or ""."""
+
+    model: str
+    options: Options
+    argv: list[str]
+    study: str
+
+    @property
+    def folder(self) -> Path:
+        return Run.place(self.model, self.options)
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "metrics.json").exists()
+
+    @property
+    def seconds(self) -> list[float]:
+        """What every epoch took that is done."""
+        try:
+            with open(self.folder / "log.csv", newline="") as file:
+                return [float(row["seconds"]) for row in csv.DictReader(file)]
+        except FileNotFoundError:
+            return []
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Run one study, or everything.", allow_abbrev=False,
+        epilog="Any option of the train scripts may follow, such as --data, --output, --epochs, --device.")
+    parser.add_argument("study", choices=(*STUDIES, "campaign"))
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="default "
+                        f"{' '.join(IN_DEPTH)}; a campaign trains all six and studies these two")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default 0 1 2")
+    args, rest = parser.parse_known_args()
+    everything = args.study == "campaign"
+    names = args.models or (models.NAMES if everything else IN_DEPTH)
+    for name in names:
+        if name not in models.NAMES:
+            raise UserError(f"there is no model {name}; the six are {', '.join(models.NAMES)}.")
+    jobs = [_job(name, seed, rest) for seed in args.seeds for name in names] if everything else []
+    for study in STUDIES if everything else (args.study,):
+        jobs += [_job(name, seed, rest, study, setting) for seed in args.seeds
+                 for name in names if name in IN_DEPTH or not everything for setting in STUDIES[study].settings]
+    failed = run(jobs)
+    if everything:
+        subprocess.run([sys.executable, str(HERE / "compare.py"), jobs[0].options.output], check=True)
+    if failed:
+        raise UserError("no finite loss in " + ", ".join(str(job.folder) for job in failed), code=3)
+
+
+def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) -> Job:
+    """The run that the words `rest` ask for; its name says what it varies and where it leaves the recipe."""
+    given = typed(Options, rest)
+    weights, data = given.get("weights", "none"), given.get("data", Options.data)
+    option = STUDIES[study].option if study else ""
+    if ours := [flag(key) for key in (*OURS, option) if key in given]:
+        raise UserError(f"study.py sets {ours[0]} itself; leave it out.")
+    if weights not in ("none", "imagenet"):
+        raise UserError("a study starts from --weights none or imagenet.")
+    argv = [*rest, "--seed", str(seed), "--weights", weights]
+    recipe, asked = vars(committed(model, ["--weights", weights])), vars(committed(model, argv))
+    changed = [f"{key.replace('_', '-')}{value}" for key, value in asked.items()
+               if key not in NOT_RECIPE and value != recipe[key]]
+    drawn = data == "synthetic" or Path(data, "drawn.json").is_file()
+    words = ["drawn"] * drawn + [f"{setting}"] * bool(study) + changed + ["imagenet"] * (weights != "none")
+    argv += ["--name", "-".join([*words, f"seed{seed}"])]
+    if study:
+        output = Path(given.get("output", Options.output)) / "studies" / study
+        argv += [flag(option), str(setting), "--output", str(output)]
+    return Job(model, committed(model, argv), argv, study)
+
+
+def run(jobs: list[Job]) -> list[Job]:
+    """Run what is not finished, one after the other, and write the studies' pages; returns what diverged.
+
+    Raises Stopped on SIGINT and SIGTERM, after the run has saved itself, and UserError where a run fails.
+    """
+    for job in jobs:
+        _check(job)
+    begun = sum(not job.finished and bool(job.seconds) for job in jobs)
+    finished = sum(job.finished for job in jobs)
+    print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {len(jobs) - finished - begun} new; "
+          f"{_left(jobs)}", flush=True)
+    failed = []
+    with Interrupt() as interrupt:
+        for study, part in groupby(enumerate(jobs, 1), key=lambda item: item[1].study):
+            try:
+                for number, job in part:
+                    if not job.finished and not _train(job, jobs, f"[{number}/{len(jobs)}]", interrupt):
+                        failed.append(job)
+                    if study == "resolution" and job.finished:
+                        _test_degraded(job)
+            finally:
+                pages = write_page(study, job.folder.parents[1].parent) if study else []
+                for page in pages:
+                    print(f"written: {page}", flush=True)
+    return failed
+
+
+def _check(job: Job) -> None:
+    """Raise UserError where the folder holds a finished run of another recipe under this name."""
+    if job.finished:
+        try:
+            stored = json.loads((job.folder / "options.json").read_text())
+        except (OSError, ValueError):
+            stored = {}
+        wanted = {key: value for key, value in vars(job.options).items() if key not in NOT_RECIPE}
+        if other := [key for key, value in wanted.items() if stored.get(key) != value]:
+            raise UserError(f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, its recipe "
+                            f"now has {wanted[other[0]]}. Remove the folder to train it anew, or choose another "
+                            "--output.")
+
+
+def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
+    """Run the job's script to its end, showing how far it is; False where its numbers went bad."""
+    mode = ["--resume"] if (job.folder / "last.pth").exists() else ["--overwrite"] if job.seconds else []
+    title = f"{place} {job.model} {job.options.name}"
+    with tempfile.TemporaryFile() as output:
+        # a session of its own: Ctrl-C reaches this process only, which passes it on once
+        child = subprocess.Popen(
+            [sys.executable, str(SCRIPTS[job.model]), *job.argv, *mode], stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_along())
+        try:
+            while child.poll() is None and not interrupt.number:
+                done = f"epoch {len(job.seconds)}/{job.options.epochs}"
+                _show(f"{title}: {done}, {_left(jobs)}", last=False)
+                time.sleep(0.5)
+            if interrupt.number and child.poll() is None:
+                child.send_signal(interrupt.number)
+            child.wait()
+        finally:
+            child.kill()  # does nothing to one that has ended
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip().splitlines()
+    if interrupt.number or child.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        _show("", last=False)
+        number = interrupt.number or child.returncode - 128
+        raise Stopped(number, f"in {title}", shlex.join(["python", *sys.argv]))
+    if child.returncode not in (0, 3):
+        lines = "\n".join(f"  {line}" for line in said[-12:])
+        raise UserError(f"{title} ended with code {child.returncode}:\n{lines}", code=child.returncode)
+    _show(f"{title}: {'finished' if job.finished else said[-1]}; {_left(jobs)}", last=True)
+    return job.finished
+
+
+def _die_along() -> Callable[[], object] | None:
+    """What the child calls first on Linux: when this process is killed, it is to stop and save itself."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _left(jobs: list[Job]) -> str:
+    """The time for all epochs that are missing, by what epochs of the same model took per training image."""
+    took: dict[str, list[float]] = {}
+    missing: dict[str, float] = {}
+    for job in jobs:
+        seconds = job.seconds
+        took.setdefault(job.model, []).extend(value / job.options.train_fraction for value in seconds)
+        epochs = 0 if job.finished else job.options.epochs - len(seconds)
+        missing[job.model] = missing.get(job.model, 0) + epochs * job.options.train_fraction
+    known = sum(epochs * sum(took[model]) / len(took[model]) for model, epochs in missing.items() if took[model])
+    unknown = [model for model, epochs in missing.items() if epochs and not took[model]]
+    hours, minutes = divmod(math.ceil(known / 60), 60)
+    time_left = f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
+    return time_left + (f", not counting {', '.join(unknown)}" if unknown else "")
+
+
+def _show(line: str, *, last: bool) -> None:
+    """A line that the next one replaces on a terminal; elsewhere only what stays is printed."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K{line}", end="\n" if last else "", flush=True)
+    elif last:
+        print(line, flush=True)
+
+
+def _test_degraded(job: Job) -> None:
+    """Write what the run's model, trained at 100 pixels, answers to reduced test images."""
+    settings, path = STUDIES["resolution"].settings, job.folder / DEGRADED
+    checkpoint = job.folder / "best_model.pth"
+    if job.options.resolution != settings[0] or path.exists() or not checkpoint.exists():
+        return
+    model, test = models.load(checkpoint), RAFDBDataset(job.options.data, "test")
+    setup = device.setup(job.options.device, job.options.amp)
+    model.to(setup.device)
+    answers = [test.names, [CLASS_NAMES[label] for label in test.labels.tolist()]]
+    for pixels in settings[1:]:
+        batches = Batches(test.images, test.labels, model.built["image_size"], setup, resolution=pixels)
+        answers.append([CLASS_NAMES[i] for i in evaluate(model, batches)["logits"].argmax(1).tolist()])
+    lines = [["image", "label", *settings[1:]], *zip(*answers)]
+    write_atomically(path, lambda file: file.write(
+        "".join(f"{','.join(map(str, line))}\n" for line in lines).encode()))
+
+
+if __name__ == "__main__":
+    main()

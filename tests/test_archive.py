@@ -1,0 +1,113 @@
+"""A zip from anywhere is refused before anything in it is read, unless it is as plain as RAF-DB's (1 s)."""
+
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fer.archive import MAX_FILE, MAX_FILES, check_zip, open_zip
+from fer.errors import UserError
+
+CSV = b"image,label\n" * 50
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    """A good zip of two files."""
+    path = tmp_path / "good.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_labels.csv", CSV)
+        archive.writestr("DATASET/", b"")
+        archive.writestr("DATASET/a.jpg", b"face")
+    return path
+
+
+def refusal(path) -> str:
+    with pytest.raises(UserError) as error:
+        open_zip(path)
+    return str(error.value)
+
+
+def entry(name: str, *, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info
+
+
+def test_a_good_zip_is_read(path):
+    files, read = open_zip(path)
+    assert list(files) == ["train_labels.csv", "DATASET/a.jpg"]
+    assert read("train_labels.csv") == CSV and read("DATASET/a.jpg") == b"face"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("info, expected", [
+    (entry("/etc/cron.d/x"), "/etc/cron.d/x: the name leads out of the folder"),
+    (entry("DATASET/../../x"), "DATASET/../../x: the name leads out of the folder"),
+    (entry("C:/x"), "C:/x: the name leads out of the folder"),
+    (entry("..\\x"), "..\\x: the name leads out of the folder"),
+    (entry("a.jpg", mode=stat.S_IFLNK | 0o777), "a.jpg: is a link or a device"),
+    (entry("a.jpg", mode=stat.S_IFCHR | 0o666), "a.jpg: is a link or a device"),
+    (entry("train_labels.csv"), "train_labels.csv: stands there 2 times"),
+], ids=str)
+def test_odd_entries_are_refused_by_name(path, info, expected):
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(info, b"x")
+    assert f"{path} is not a zip to trust (problems: 1):\n  {expected}\n" in (text := refusal(path)), text
+
+
+def test_an_encrypted_entry_is_refused(path):
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\x01\x02") + 8] |= 1  # the flag in the directory's last entry
+    path.write_bytes(data)
+    assert "DATASET/a.jpg: is encrypted" in refusal(path)
+
+
+def test_an_entry_that_unpacks_to_more_than_a_face_is_refused(path):
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("DATASET/bomb.jpg", bytes(3 * MAX_FILE))
+    assert path.stat().st_size < MAX_FILE and "DATASET/bomb.jpg: unpacks to 3.0 MiB" in refusal(path)
+
+
+@pytest.mark.parametrize("count, size, expected", [
+    (MAX_FILES, 0, ""), (MAX_FILES + 1, 0, "30,683 entries; RAF-DB's has 15,341"),
+    (74, MAX_FILE, ""), (75, MAX_FILE, "unpacks to 75 MiB; RAF-DB's to 37 MiB")])
+def test_more_than_twice_of_rafdb_is_refused(count, size, expected):
+    class Archive:
+        filename = "big.zip"
+
+        def infolist(self):
+            infos = [entry(f"{i}.jpg") for i in range(count)]
+            for info in infos:
+                info.file_size = size
+            return infos
+
+    if not expected:
+        return check_zip(Archive())
+    with pytest.raises(UserError, match=expected):
+        check_zip(Archive())
+
+
+def test_what_is_no_zip_or_only_a_part_of_one(path):
+    data = path.read_bytes()
+    path.write_bytes(b"<!DOCTYPE html><html>Sign in</html>")
+    assert f"{path} (35 bytes) is not RAF-DB's zip" in refusal(path)
+    path.write_bytes(data[: len(data) // 2])
+    assert "or only a part of it; download it again" in refusal(path)
+    directory = data.index(b"PK\x01\x02")
+    path.write_bytes(data[:directory] + b"XX" + data[directory + 2 :])
+    assert f"{path} is a damaged zip" in refusal(path)
+    with open(path, "wb") as file:
+        file.truncate(10**12)  # sparse: a terabyte that nobody should read
+    assert "(1,000,000,000,000 bytes) is not RAF-DB's zip" in refusal(path)
+
+
+def test_a_damaged_entry_is_an_oserror_with_its_name(path):
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0xFF  # in the packed CSV
+    path.write_bytes(data)
+    files, read = open_zip(path)
+    assert read("DATASET/a.jpg") == b"face"
+    with pytest.raises(OSError, match="train_labels.csv is damaged in the zip"):
+        read("train_labels.csv")
