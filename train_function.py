@@ -113,7 +113,7 @@ def train_one_epoch(
     """One pass over `batches` of (x, y) on the device; nothing in a step waits for it.
 
     `rate(i)` is the learning rate of step i, `stop(n)` is asked after n steps. Returns loss and accuracy over
-    all processes, steps and whether it was stopped.
+    all processes, and whether it was stopped.
     """
     model.train()
     sums, steps, stopped = torch.zeros(2, device=setup.device), 0, False
@@ -136,7 +136,7 @@ def train_one_epoch(
         if stopped := stop(steps):
             break
     mean = (setup.all_reduce(sums) / (max(1, steps) * setup.world)).tolist()
-    return {"loss": mean[0], "accuracy": mean[1], "steps": steps, "stopped": stopped}
+    return {"loss": mean[0], "accuracy": mean[1], "stopped": stopped}
 
 
 @torch.inference_mode()

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fer import metrics
+
 STRATEGIES = {
     "none": "every image once an epoch, plain cross-entropy",
     "sampler": "classes drawn equally often (inverse-frequency sampling)",
@@ -84,19 +86,16 @@ class Balance:
             return 0.0
         prior = self.log_prior.to(logits.device)
         taus = [i / 20 for i in range(41)]
-        return max(
-            taus, key=lambda tau: (_macro_f1((logits - tau * prior).argmax(1), labels, len(prior)), -tau)
-        )
+
+        def macro_f1(tau: float) -> float:
+            predicted = (logits - tau * prior).argmax(1)
+            confusion = metrics.confusion_matrix(predicted, labels, classes=len(prior))
+            return float(metrics.from_confusion(confusion)["macro_f1"])
+
+        return max(taus, key=lambda tau: (macro_f1(tau), -tau))
 
     def adjust(self, model: nn.Module, tau: float) -> None:
         """Take tau * log frequency from the logits for good, in the bias of the model's last linear layer."""
         head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
         with torch.no_grad():
             head.bias -= tau * self.log_prior.to(head.bias.device)
-
-
-def _macro_f1(predicted: Tensor, labels: Tensor, classes: int) -> float:
-    confusion = (
-        torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).double()
-    )
-    return float((2 * confusion.diag() / (confusion.sum(0) + confusion.sum(1)).clamp(min=1)).mean())

@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 from fer.errors import UserError
 
 SIDE = 100  # pixels
-# Mean x, y of left eye, right eye and mouth in RAF-DB's aligned images, in pixels, as benchmarks/alignment.py
-# found them in N of 2,000 training images (standard deviations 2, 2 and 3).
+# Where left eye, right eye and mouth go, x and y in pixels. Provisional: no file in benchmarks/ holds
+# RAF-DB's own means yet, so predictions for photos that were aligned to these are not to be relied on.
 EYES_AND_MOUTH = np.array([(26.2, 33.5), (72.8, 33.5), (49.2, 76.8)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
 LONGEST, SHORTEST = 1600, 480  # the photo's longer side in the detector; larger and smaller ones are resized

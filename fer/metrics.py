@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer import CLASS_NAMES
+from fer.device import Setup
 
 BINS, RESAMPLES = 15, 2000
 
@@ -113,17 +114,17 @@ def intervals(predicted: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> di
     }
 
 
-def cost(model: nn.Module, image_size: int, device: torch.device, autocast) -> dict:
+def cost(model: nn.Module, image_size: int, *, setup: Setup) -> dict:
     """Parameters, GFLOPs (2 per multiply-add) and latency of one image, images/s of a batch of 64, on the
     run's device.
     """
     model = model.eval()
-    x = torch.rand(64, 3, image_size, image_size, device=device)
+    x = torch.rand(64, 3, image_size, image_size, device=setup.device)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
             model(x[:1])
-        with autocast():
-            single, batch = _seconds(model, x[:1], device, 10), _seconds(model, x, device, 3)
+        with setup.autocast():
+            single, batch = _seconds(model, x[:1], setup, 10), _seconds(model, x, setup, 3)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "gflops": counter.get_total_flops() / 1e9,
@@ -132,12 +133,11 @@ def cost(model: nn.Module, image_size: int, device: torch.device, autocast) -> d
     }
 
 
-def _seconds(model: nn.Module, x: Tensor, device: torch.device, repeats: int) -> float:
+def _seconds(model: nn.Module, x: Tensor, setup: Setup, repeats: int) -> float:
     times = []
     for _ in range(repeats + 1):  # the first one warms up
         start = time.perf_counter()
         model(x)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        setup.synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])

@@ -200,7 +200,7 @@ class Run:
             return {}
         cuda = self.setup.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _peak_memory()
-        cost = metrics.cost(model, self.options.image_size, self.setup.device, self.setup.autocast)
+        cost = metrics.cost(model, self.options.image_size, setup=self.setup)
         test_set = self.sets["test"]
         probabilities = test.softmax(1).numpy()
         numbers = {

@@ -82,7 +82,7 @@ def test_confusion_matrix_is_additive():
 def test_cost_of_a_known_network():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5, bias=False))
     setup = device.Setup(torch.device("cpu"), None)
-    cost = metrics.cost(model, 2, setup.device, setup.autocast)
+    cost = metrics.cost(model, 2, setup=setup)
     assert cost["parameters"] == 60
     assert cost["gflops"] == pytest.approx(2 * 60 / 1e9)  # a multiply and an add for each weight
     assert cost["latency_ms"] > 0 and cost["images_per_second"] > 0
