@@ -4,6 +4,7 @@ One process by itself; with torchrun (`torchrun --nproc_per_node=4 train_ResNet.
 """
 
 import contextlib
+import ctypes
 import datetime
 import os
 import platform
@@ -111,6 +112,7 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
             f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, counted from 0."
         )
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    _keep_memory()
     if chosen.type == "cuda":
         if world > 1:
             chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -133,6 +135,18 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
         made.control = dist.new_group(backend="gloo")
     seed_everything(seed, rank)
     return made
+
+
+def _keep_memory() -> None:
+    """Have the C library keep freed memory for the next step.
+
+    As glibc comes, every large tensor of every step is fresh memory, which the system first fills with zeros:
+    on two cores ConvNet's step then takes 1.7 times as long (benchmarks/NOTES.md).
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not Linux, or another C library
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: no allocation by mmap
+        mallopt(-1, -1)  # M_TRIM_THRESHOLD: nothing goes back
 
 
 def leave(made: Setup) -> None:
