@@ -97,7 +97,7 @@ class Chapter:
         tables = [_overall(self.groups, self.score), *[significance.table(self.claims)] * bool(self.claims),
                   *classes, _confused(list(self.chosen.values())), _cost(self.groups), _recipes(self.groups)]
         about = f", models {self.start}{' on drawn faces' if self.drawn else ''}."
-        first, *rest = (table._replace(caption=table.caption + about) for table in tables)
+        first, *rest = (table._replace(caption=table.caption.rstrip(".") + about) for table in tables)
         shown = [f"![{PICTURES[key]}](plots/{file})" for key, file in self.files().items()]
         return [f"## Models {self.start}", first, *[words(self.claims)] * bool(self.claims), *rest, *shown]
 

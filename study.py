@@ -4,9 +4,9 @@ python study.py balance --models ConvNet ResNet18 --seeds 0 1 2       # also: re
 python study.py balance --models ConvNet --epochs 10                  # and any option of the train scripts
 python study.py campaign                                              # every model, every study, compare.py
 
-Runs go to results/studies/<study>/, tables and figures beside them. Models train from scratch unless --weights
-imagenet is typed. Whatever was stopped goes on when the same command is typed again: finished runs are kept,
-a begun one is resumed, and nothing is trained twice.
+Runs go to results/studies/<study>/, tables and figures beside them. Models train from scratch, unless
+--weights imagenet is typed. Whatever was stopped goes on when the same command is typed again: finished runs
+are kept, a begun one is resumed, and nothing is trained twice.
 """
 
 import argparse
@@ -84,9 +84,10 @@ def main() -> None:
         if name not in models.NAMES:
             raise UserError(f"there is no model {name}; the six are {', '.join(models.NAMES)}.")
     jobs = [_job(name, seed, rest) for seed in args.seeds for name in names] if everything else []
+    studied = [name for name in names if name in IN_DEPTH] if everything else names
     for study in STUDIES if everything else (args.study,):
-        jobs += [_job(name, seed, rest, study, setting) for seed in args.seeds
-                 for name in names if name in IN_DEPTH or not everything for setting in STUDIES[study].settings]
+        jobs += [_job(name, seed, rest, study, setting) for seed in args.seeds for name in studied
+                 for setting in STUDIES[study].settings]
     failed = run(jobs)
     if everything:
         subprocess.run([sys.executable, str(HERE / "compare.py"), jobs[0].options.output], check=True)
@@ -152,9 +153,9 @@ def _check(job: Job) -> None:
             stored = {}
         wanted = {key: value for key, value in vars(job.options).items() if key not in NOT_RECIPE}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
-            raise UserError(f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, its recipe "
-                            f"now has {wanted[other[0]]}. Remove the folder to train it anew, or choose another "
-                            "--output.")
+            raise UserError(f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
+                            f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
+                            "choose another --output.")
 
 
 def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
@@ -164,8 +165,8 @@ def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
     with tempfile.TemporaryFile() as output:
         # a session of its own: Ctrl-C reaches this process only, which passes it on once
         child = subprocess.Popen(
-            [sys.executable, str(SCRIPTS[job.model]), *job.argv, *mode], stdin=subprocess.DEVNULL, stdout=output,
-            stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_along())
+            [sys.executable, str(SCRIPTS[job.model]), *job.argv, *mode], stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_along())
         try:
             while child.poll() is None and not interrupt.number:
                 done = f"epoch {len(job.seconds)}/{job.options.epochs}"
@@ -206,7 +207,7 @@ def _left(jobs: list[Job]) -> str:
         took.setdefault(job.model, []).extend(value / job.options.train_fraction for value in seconds)
         epochs = 0 if job.finished else job.options.epochs - len(seconds)
         missing[job.model] = missing.get(job.model, 0) + epochs * job.options.train_fraction
-    known = sum(epochs * sum(took[model]) / len(took[model]) for model, epochs in missing.items() if took[model])
+    known = sum(epochs * sum(took[name]) / len(took[name]) for name, epochs in missing.items() if took[name])
     unknown = [model for model, epochs in missing.items() if epochs and not took[model]]
     hours, minutes = divmod(math.ceil(known / 60), 60)
     time_left = f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"

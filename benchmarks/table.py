@@ -31,12 +31,13 @@ COLUMNS = (  # title, width, text of an entry
     ("cached", 6, lambda e: f"{e['cached_seconds']:.1f} s"),
     ("memory", 8, lambda e: f"{e['peak_memory_mib'] / 1024:.1f} GiB"),
 )
+SCREEN_ONLY = ("TFLOP/s", "evaluation", "cold", "cached")
 HEADER = "  ".join(f"{title:>{width}}" for title, width, _ in COLUMNS)
 MEANING = (
     "Images a second. *limit*: the bare step on one batch that is on the device; *suite*: a training epoch; "
     "*usual*: PIL images, torchvision's transforms one image at a time, fp32, with a DataLoader of 0 "
-    "workers and of one a core; all in one process, taking turns. *cold* and *cached*: from the start of the "
-    "process to the first step. Measured by `python benchmarks/speed.py`, written here by `--readme`."
+    "workers and of one a core; all in one process, taking turns. Measured by `python benchmarks/speed.py`, "
+    "written here by its `--readme`."
 )
 
 
@@ -84,7 +85,8 @@ def write_readme(readme: Path, folder: Path) -> None:
 def _markdown(results: dict) -> str:
     entries = results["models"]
     about = {(e["precision"], e["data"], f"torch {e['environment']['torch']}") for e in entries.values()}
-    rows = [[title for title, _, _ in COLUMNS], ["---"] + ["---:"] * (len(COLUMNS) - 1)]
-    rows += [[key, *(show(entry) for _, _, show in COLUMNS[1:])] for key, entry in entries.items()]
+    shown = [(title, show) for title, _, show in COLUMNS[1:] if title not in SCREEN_ONLY]
+    rows = [["model", *(title for title, _ in shown)], ["---"] + ["---:"] * len(shown)]
+    rows += [[key, *(show(entry) for _, show in shown)] for key, entry in entries.items()]
     caption = f"{results['device']}: " + "; ".join(", ".join(values) for values in sorted(about))
     return "\n".join([caption, "", *("| " + " | ".join(row) + " |" for row in rows)])

@@ -13,6 +13,7 @@ import pickle
 import re
 import struct
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -83,7 +84,9 @@ def read(path: str | Path) -> dict:
     if not os.path.isfile(path):
         raise UserError(f"there is no checkpoint {path}.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about files that are refused below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check your rights there.") from None
     except pickle.UnpicklingError as error:

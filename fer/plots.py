@@ -230,12 +230,12 @@ def _look(label: str) -> tuple[str, str]:
 
 def _point(axes, x: float, estimate: Estimate, colour: str, marker: str, label: str | None = None) -> None:
     mean, low, high = (100 * value for value in estimate)
-    axes.plot([x, x], [low, high], "-", color=colour, lw=1.5)
+    axes.plot([x, x], [low, high], "-", color=colour, lw=1.5, alpha=0.7)
     axes.plot(x, mean, marker, color=colour, ms=8, label=label)
 
 
 def _bar(axes, estimate: Estimate, y: float, colour: str) -> None:
-    axes.plot([100 * estimate[1], 100 * estimate[2]], [y, y], "-", color=colour, lw=1.5)
+    axes.plot([100 * estimate[1], 100 * estimate[2]], [y, y], "-", color=colour, lw=1.5, alpha=0.7)
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:

@@ -185,7 +185,7 @@ def table(claims: Sequence[Claim]) -> Table:
               "Holm's p", "Verdict"]
     rows = [[METRICS[c.metric], c.first, c.second, points(c.difference, (c.low, c.high)), p_text(c.mcnemar),
              p_text(c.bootstrap), p_text(c.p), c.verdict] for c in claims]
-    return Table("Paired tests on the same test images, Holm's correction over all rows", header, rows)
+    return Table("Paired tests on the same test images, Holm's correction over all rows.", header, rows)
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:

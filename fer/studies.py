@@ -42,7 +42,8 @@ STUDIES = {
     "resolution": Study(
         "resolution", (100, 64, 48, 32, 24, 16), "{} pixels".format, "Low resolution",
         "Faces are first reduced to so many pixels a side, in training and in test. Trained at 100 means the "
-        "models of the first row, tested on reduced faces.", "pixels a side of the face"),
+        "models of the first row, tested on reduced faces; they are compared with those trained on such.",
+        "pixels a side of the face"),
     "samples": Study(
         "train_fraction", (1.0, 0.5, 0.25, 0.1, 0.05), lambda share: f"{100 * share:g} %", "Few samples",
         "A stratified share of the training images; a smaller share is part of every larger one. Val, test "
@@ -104,14 +105,15 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
         predictions = {cell.name: cell.predicted for cell in cells}
         pairs = [(cell.against, cell.name) for cell in cells if cell.against in predictions]
         claims = significance.compare(predictions, some.labels, draws, [p for p in pairs if p[0] != p[1]])
-        table = Table(f"{study.title}, {label}, %", [study.option.replace("_", " ").capitalize(), "Seeds",
+        table = Table(f"{study.title}, {label}, %.", [study.option.replace("_", " ").capitalize(), "Seeds",
                                                      *SHOWN.values()], list(rows.values()))
         parts += [f"## {label}", table.markdown(), *notes]
         parts += [words(claims), significance.table(claims).markdown()] if claims else []
+    caption = f"{title}, mean over the seeds and 95 % intervals"
     if study.axis:
-        plots.study_lines(lines, picture, title=title, xlabel=study.axis)
+        plots.study_lines(lines, picture, title=caption, xlabel=study.axis)
     else:
-        plots.study_dots(lines, picture, title=title)
+        plots.study_dots(lines, picture, title=caption)
     unused = [f"- `{folder}`: {reason}" for folder, reason in left_out]
     return "\n\n".join(parts + (["## Not used", "\n".join(unused)] if unused else [])) + "\n"
 
@@ -139,7 +141,7 @@ def _cells(study: Study, label: str, settings: dict[object, Group]) -> tuple[lis
                 notes.append(f"{run.folder.name} was not tested on reduced faces: no fitting {DEGRADED}.")
         for setting in study.settings[1:] if answers else ():
             predicted, name = np.stack([found[setting] for found in answers.values()]), study.name(setting)
-            cells.append(Cell(f"{name}, trained at 100", name, f"{label}, trained at 100", setting,
+            cells.append(Cell(f"{name} (trained at 100)", name, f"{label}, trained at 100", setting,
                               ", ".join(map(str, answers)), predicted))
     return cells, notes
 

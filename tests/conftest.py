@@ -1,4 +1,4 @@
-"""What the tests share: a cache of their own, and one small drawn dataset in all three forms it can come in."""
+"""What the tests share: a cache of their own, and a small drawn dataset in the three forms it can come in."""
 
 import csv
 import shutil
@@ -63,3 +63,16 @@ def real() -> Path:
         if (ROOT / name).exists():
             return ROOT / name
     pytest.skip("RAF-DB is not on this machine")
+
+
+@pytest.fixture
+def tree(drawn, tmp_path) -> Path:
+    """A copy of the drawn dataset that a test may spoil."""
+    return Path(shutil.copytree(drawn, tmp_path / "data"))
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch) -> Path:
+    """The suite's folder in a cache of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache/fer-rafdb"

@@ -40,3 +40,220 @@ def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=N
     (folder / "options.json").write_text(json.dumps(options))
     (folder / "metrics.json").write_text(json.dumps(numbers))
     return folder
+
+
+def spread(wrong: int) -> np.ndarray:
+    """Predictions of the 70 test images with so many wrong, evenly over the classes."""
+    labels = np.arange(70) % 7
+    return np.where(np.arange(70) < wrong, (labels + 1) % 7, labels)
+
+
+def many(root, model, right, *, seeds=3, **more):
+    """A run for each seed on 700 images that is right with this probability, image by image."""
+    labels = np.arange(700) % 7
+    for seed in range(seeds):
+        rng = np.random.default_rng([seed, *model.encode()])
+        wrong = (labels + rng.integers(1, 7, 700)) % 7
+        predicted = np.where(rng.random(700) < right, labels, wrong)
+        make_run(root, model, seed=seed, labels=labels, predicted=predicted, **more)
+
+
+def chapter(root, *, drawn=False, start="from scratch") -> compare.Chapter:
+    groups, _ = collect(root)
+    return compare.Chapter([group for group in groups if group.drawn is drawn and group.start == start])
+
+
+def left_out(root) -> dict[str, str]:
+    return dict(collect(root)[1])
+
+
+def run_compare(monkeypatch, capsys, *words) -> str:
+    monkeypatch.setattr("sys.argv", ["compare.py", *map(str, words)])
+    compare.main()
+    return capsys.readouterr().out
+
+
+def row(text: str, label: str) -> list[str]:
+    """The cells of the first table row that begins with `label`."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_mean_and_deviation_over_seeds_by_hand(tmp_path):
+    for seed, wrong in enumerate((7, 14, 21)):
+        make_run(tmp_path, seed=seed, predicted=spread(wrong))
+    found = chapter(tmp_path)
+    cell = found.score(found.groups[0], "accuracy")
+    assert cell.startswith("80.00 ± 10.00 [")  # 90, 80 and 70 %
+    low, high = map(float, cell.split("[")[1].rstrip("]").split(", "))
+    assert 65 < low < 75 and 85 < high < 95
+    assert found.score(found.groups[0], "balanced_accuracy").startswith("80.00 ± 10.00")
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    make_run(tmp_path, predicted=spread(7))
+    found = chapter(tmp_path)
+    assert found.score(found.groups[0], "accuracy").startswith("90.00 [")
+
+
+def test_runs_group_by_recipe_and_by_nothing_else(tmp_path):
+    make_run(tmp_path, seed=0)
+    make_run(tmp_path, seed=1, device="cuda", output="elsewhere", data="raf-db.zip", compile=True)
+    make_run(tmp_path, seed=2, name="other-name", amp="bf16")
+    make_run(tmp_path, seed=0, name="lr", lr=0.25)
+    make_run(tmp_path, seed=0, name="short", epochs=2)
+    groups, unused = collect(tmp_path)
+    recipe = vars(committed("ConvNet", []))
+    seeds = {group.label: [run.options["seed"] for run in group.runs] for group in groups}
+    assert seeds == {"ConvNet": [0, 1, 2], "ConvNet (lr 0.25)": [0],
+                     f"ConvNet (2 of {recipe['epochs']} epochs)": [0]}
+    assert unused == []
+
+
+def test_pretrained_models_and_drawn_faces_stand_apart(tmp_path, monkeypatch, capsys):
+    results = tmp_path / "results"
+    make_run(results, "ResNet18", predicted=spread(7))
+    make_run(results, "ResNet18", name="pretrained", weights="imagenet", predicted=spread(14))
+    make_run(results, "ConvNet", name="drawn-seed0", drawn=True, predicted=spread(21))
+    printed = run_compare(monkeypatch, capsys, results)
+    page, drawn = (results / "README.md").read_text(), (results / "drawn.md").read_text()
+    scratch, pretrained = page.split("## Models from ImageNet weights")
+    assert "90.00" in scratch and "80.00" not in scratch
+    assert "80.00" in pretrained and "90.00" not in pretrained
+    assert row(printed, "ResNet18")[3:] == [*row(scratch, "ResNet18")[2:4], "1",
+                                            *row(pretrained, "ResNet18")[2:4], "1"]
+    assert "70.00" in drawn and "drawn faces, not RAF-DB" in drawn
+    assert "70.00" not in page + printed and row(printed, "ConvNet")[3:] == [""] * 6
+    for name in ("comparison", "recall-scratch", "recall-imagenet", "drawn-recall-scratch"):
+        assert (results / "plots" / f"{name}.png").exists()
+
+
+def test_words_name_the_better_model_and_never_rank_what_the_data_cannot_tell(tmp_path):
+    many(tmp_path, "ConvNet", 0.60)
+    many(tmp_path, "ResNet18", 0.85)
+    many(tmp_path, "VGG16", 0.85)
+    said = compare.words(chapter(tmp_path).claims)
+    accuracy = said.splitlines()[0]
+    assert "ResNet18 is better than ConvNet" in accuracy and "VGG16 is better than ConvNet" in accuracy
+    assert "ConvNet is better" not in said
+    assert "VGG16 is better than ResNet18" not in said and "ResNet18 is better than VGG16" not in said
+    assert "cannot tell ResNet18 from VGG16" in accuracy or "cannot tell VGG16 from ResNet18" in accuracy
+
+
+def test_val_and_not_the_test_set_chooses_among_recipes(tmp_path):
+    make_run(tmp_path, name="good-on-val", val=0.8, predicted=spread(14))
+    make_run(tmp_path, name="lucky-on-test", val=0.7, predicted=spread(0), balance="focal")
+    found = chapter(tmp_path)
+    assert list(found.chosen) == ["ConvNet"]
+    assert row(compare.summary([found], "results"), "ConvNet")[3].startswith("80.00")
+
+
+def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
+    make_run(tmp_path, epochs=3)
+    found = chapter(tmp_path)
+    text = "\n".join(part.markdown() for part in found.parts() if hasattr(part, "markdown"))
+    epochs = committed("ConvNet", []).epochs
+    assert f"| ConvNet (3 of {epochs} epochs) |" in text and "| ConvNet |" not in text
+    assert row(compare.summary([found], "results"), "ConvNet")[5] == f"1 (3 of {epochs} epochs)"
+
+
+def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path, seed=seed)
+    (make_run(tmp_path, name="unfinished") / "metrics.json").unlink()
+    (make_run(tmp_path, name="no-predictions") / "predictions.csv").unlink()
+    (make_run(tmp_path, name="no-log") / "log.csv").write_text("")
+    (make_run(tmp_path, name="broken") / "metrics.json").write_text("{")
+    make_run(tmp_path, name="seed0-again")
+    make_run(tmp_path, name="other-test-set", seed=7, labels=np.arange(77) % 7)
+    make_run(tmp_path, "VGG16", name="moved").rename(tmp_path / "ConvNet" / "moved")
+    make_run(tmp_path, "ConvNet", name="unknown").rename(tmp_path / "unknown")
+    (tmp_path / "Other").mkdir()
+    (tmp_path / "unknown").rename(tmp_path / "Other" / "run")
+    tampered = make_run(tmp_path, name="tampered", seed=8)
+    numbers = json.loads((tampered / "metrics.json").read_text())
+    numbers["test"]["accuracy"] -= 0.01
+    (tampered / "metrics.json").write_text(json.dumps(numbers))
+    doubled = make_run(tmp_path, name="doubled", seed=9) / "predictions.csv"
+    doubled.write_text(doubled.read_text() + doubled.read_text().splitlines()[1] + "\n")
+    epochs = committed("ConvNet", []).epochs
+    reasons = left_out(tmp_path)
+    expected = {
+        "ConvNet/unfinished": f"unfinished: 3 of {epochs} epochs", "ConvNet/no-log": "log.csv",
+        "ConvNet/no-predictions": "predictions.csv", "ConvNet/broken": "metrics.json cannot be read",
+        "ConvNet/seed0-again": "a seed counts once", "ConvNet/other-test-set": "another test set (77 images)",
+        "ConvNet/moved": "is of VGG16", "Other/run": "not one of the six models",
+        "ConvNet/tampered": "do not follow from predictions.csv", "ConvNet/doubled": "the same one twice",
+    }
+    assert reasons.keys() == expected.keys()
+    for name, part in expected.items():
+        assert part in reasons[name]
+    assert [run.folder.name for run in chapter(tmp_path).groups[0].runs][1:] == ["seed1", "seed2"]
+
+
+def test_studies_are_no_part_of_the_comparison(tmp_path):
+    make_run(tmp_path)
+    make_run(tmp_path / "studies" / "balance", name="focal-seed0", balance="focal")
+    groups, unused = collect(tmp_path)
+    assert len(groups) == 1 and unused == []
+
+
+def test_tables_and_pictures_follow_the_folders(tmp_path, monkeypatch, capsys):
+    results, readme = tmp_path / "results", tmp_path / "README.md"
+    before, after = "# Title\n\nabove\n<!-- results -->", "<!-- /results -->\n\nbelow\n"
+    readme.write_text(f"{before}\nold numbers\n{after}")
+    results.mkdir()
+    assert "no finished run on RAF-DB" in run_compare(monkeypatch, capsys, results)
+    assert readme.read_text() == f"{before}\n{compare.NOTHING}\n{after}"
+
+    first = make_run(results, predicted=spread(7))
+    run_compare(monkeypatch, capsys, results)
+    text = readme.read_text()
+    assert text.startswith(before) and text.endswith(after) and "old numbers" not in text
+    assert row(text, "ConvNet")[3].startswith("90.00") and row(text, "ResNet18")[3:] == ["", "", ""]
+    assert "- No finished run from scratch: ResNet18, VGG16" in (results / "README.md").read_text()
+    assert (results / "plots" / "curves-scratch.png").exists()
+
+    second = make_run(results, seed=1, predicted=spread(21))
+    run_compare(monkeypatch, capsys, results)
+    assert row(readme.read_text(), "ConvNet")[3].startswith("80.00 ± 14.14")
+
+    for folder in (first, second):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    run_compare(monkeypatch, capsys, results)
+    assert compare.NOTHING in readme.read_text() and compare.NOTHING in (results / "README.md").read_text()
+    assert list((results / "plots").iterdir()) == []
+
+
+def test_a_readme_without_both_marks_is_left_alone(tmp_path):
+    readme = tmp_path / "README.md"
+    for text in ("no marks\n", "<!-- results -->\nonly the first\n"):
+        readme.write_text(text)
+        compare.rewrite(readme, "numbers")
+        assert readme.read_text() == text
+
+
+def test_latex_is_printed_and_nothing_is_written(tmp_path, monkeypatch, capsys):
+    make_run(tmp_path / "results", predicted=spread(7), seed=0)
+    make_run(tmp_path / "results", predicted=spread(7), seed=1)
+    text = run_compare(monkeypatch, capsys, tmp_path / "results", "--format", "latex")
+    assert r"\caption{Overall, \%, models from scratch.}" in text
+    assert r"ConvNet & 0, 1 & 90.00 $\pm$ 0.00 [" in text
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 7
+    assert "±" not in text and "→" not in text
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["ConvNet"]
+
+
+def test_a_folder_that_is_not_there_is_the_users_mistake(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["compare.py", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit) as stopped:
+        compare.main()
+    assert stopped.value.code == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_training_compute_by_hand(tmp_path):
+    make_run(tmp_path, epochs=10)  # 0.5 GFLOPs forward, 700 images
+    assert compare.petaflops(chapter(tmp_path).groups[0]) == pytest.approx(3 * 0.5e9 * 700 * 10 / 1e15)

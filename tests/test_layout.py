@@ -8,11 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from trees import FACE, kaggle, official, zipped
 
 from fer.archive import MAX_FILE
 from fer.errors import UserError
 from fer.layout import find
-from trees import FACE, kaggle, official, zipped
+
 
 def message(path) -> str:
     """What a user is told about the dataset at `path`; it must be refused."""
@@ -44,7 +45,7 @@ def test_kaggle_layout_is_found_above_and_below(tmp_path, place):
     assert find(kaggle(tmp_path / "data") / place).root.resolve() == tmp_path / "data"
 
 
-@pytest.mark.parametrize("place", [".", "..", "basic", "basic/Image", "basic/Image/aligned", "basic/EmoLabel"])
+@pytest.mark.parametrize("place", [".", "..", "basic", "basic/EmoLabel", "basic/Image/aligned"])
 def test_official_layout_is_found_above_and_below(tmp_path, place):
     assert find(official(tmp_path / "data") / place).root.resolve() == tmp_path / "data/basic"
 
@@ -59,7 +60,7 @@ def test_zip_is_found_by_its_name_and_by_the_folder_around_it(tmp_path):
 
 
 def test_zip_packed_again_by_hand(tmp_path):
-    """With a folder around it, as file browsers have it, and with what macOS adds."""
+    """With a folder around it, as file browsers have it, and what macOS adds."""
     path = zipped(kaggle(tmp_path / "tree"), tmp_path / "a.zip", top="MY-DATASET/")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("__MACOSX/MY-DATASET/DATASET/train/1/._train_00001_aligned.jpg", b"x")

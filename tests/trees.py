@@ -1,13 +1,28 @@
-"""Small trees of files in RAF-DB's two layouts, for tests that spoil them."""
+"""Small trees of files in RAF-DB's two layouts and a face for them, for tests that spoil them."""
 
+import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 NAMES = {"train": "train_{:05d}_aligned.jpg", "test": "test_{:04d}_aligned.jpg"}
-FACE = b"not decoded here"
+RAMP = np.linspace(0, 255, 100).astype(np.uint8)[None].repeat(100, 0)  # dark on the left, bright on the right
+IMAGE = Image.fromarray(np.dstack([RAMP, RAMP.T, 255 - RAMP]))
 
 
-def kaggle(root: Path, *, each: int = 2) -> Path:
+def encode(image: Image.Image, kind: str = "JPEG", **options) -> bytes:
+    """The image as the bytes of a file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+FACE = encode(IMAGE)
+
+
+def kaggle(root: Path, *, each: int = 2, face: bytes = FACE) -> Path:
     """A small tree in the Kaggle layout, `each` files a class; train_00001 to train_00002 are of class 1."""
     for split in ("train", "test"):
         lines = ["image,label\n"]
@@ -15,13 +30,13 @@ def kaggle(root: Path, *, each: int = 2) -> Path:
             label, name = number // each + 1, NAMES[split].format(number + 1)
             file = root / "DATASET" / split / str(label) / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(FACE)
+            file.write_bytes(face)
             lines.append(f"{name},{label}\n")
         (root / f"{split}_labels.csv").write_text("".join(lines))
     return root
 
 
-def official(root: Path, *, each: int = 2) -> Path:
+def official(root: Path, *, each: int = 2, face: bytes = FACE) -> Path:
     """The same in the official layout."""
     aligned, labels = root / "basic/Image/aligned", root / "basic/EmoLabel"
     aligned.mkdir(parents=True)
@@ -30,14 +45,20 @@ def official(root: Path, *, each: int = 2) -> Path:
     for split in ("train", "test"):
         for number in range(7 * each):
             name = NAMES[split].format(number + 1)
-            (aligned / name).write_bytes(FACE)
+            (aligned / name).write_bytes(face)
             lines.append(f"{name.replace('_aligned', '')} {number // each + 1}\n")
     (labels / "list_patition_label.txt").write_text("".join(lines))
     return root
 
 
 def zipped(root: Path, path: Path, *, top: str = "") -> Path:
+    """All files under `root` as the zip `path`, in a folder `top`."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(p for p in root.rglob("*") if p.is_file()):
             archive.write(file, top + file.relative_to(root).as_posix())
     return path
+
+
+def first_face(tree: Path, split: str = "train", label: int = 4) -> Path:
+    """The first image of a class in the Kaggle layout."""
+    return sorted((tree / "DATASET" / split / str(label)).iterdir())[0]

@@ -1,0 +1,294 @@
+"""Checkpoints: what goes in comes out, damage and foreign files are named, nothing in them runs (3 s)."""
+
+import contextlib
+import os
+import pickle
+import random
+import re
+import resource
+import shutil
+import tempfile
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from fer import CLASS_NAMES
+from fer.checkpoint import FORMAT, Keeper, digest, read, save, sweep, write_atomically
+from fer.errors import UserError
+
+
+def state(**changes) -> dict:
+    """A small checkpoint of a run with everything that such a thing holds."""
+    generator = torch.Generator().manual_seed(0)
+    weights = OrderedDict(a=torch.randn(300, 7, generator=generator), b=torch.arange(5), c=torch.tensor(1.5))
+    best = {"epoch": 3, "macro_f1": 0.1 + 0.2, "weights": {"a": torch.ones(3, dtype=torch.bfloat16)}}
+    optimizer = {"state": {0: {"step": torch.tensor(4.0)}}, "param_groups": [{"betas": (0.9, 0.999)}]}
+    return {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100}, "weights": weights,
+            "best": best, "optimizer": optimizer, "options": {"ema": 0.998, "compile": False},
+            "log": [{"epoch": 1, "loss": -0.0}], "split_hash": "c404e35d68553c11", "train_hash": "d9f8acf5",
+            "nothing": None} | changes
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    save(tmp_path / "last.pth", state())
+    return tmp_path / "last.pth"
+
+
+def refusal(path) -> str:
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert str(path) in str(error.value) and len(str(error.value)) < 600
+    return str(error.value)
+
+
+def forge(path: Path, **changes) -> Path:
+    """A checkpoint with a right checksum that `save` would not write."""
+    forged = {"format": FORMAT, "class_names": list(CLASS_NAMES), **state(), **changes}
+    torch.save({**forged, "sha256": digest(forged)}, path)
+    return path
+
+
+def test_what_goes_in_comes_out(path):
+    found = read(path)
+    assert found.pop("format") == FORMAT and found.pop("class_names") == list(CLASS_NAMES)
+    assert digest(found) == digest(state())
+    assert found["best"]["weights"]["a"].dtype == torch.bfloat16 and found["nothing"] is None
+    assert found["optimizer"]["param_groups"][0]["betas"] == (0.9, 0.999)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_digest_tells_everything_apart():
+    a = torch.arange(6.0)
+    values = [None, 0, 1, True, 0.0, -0.0, 1.0, float("nan"), "", "0", "None", [], {}, [[]], [0], [0, 0],
+              {"a": 1}, {"b": 1}, {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": [1], "b": 2}, {"a": [1, "b", 2]},
+              a, a + 1, a.view(2, 3), a.view(3, 2), a.double(), a.int(), a[:0], torch.tensor(0.0)]
+    assert len({digest(value) for value in values}) == len(values)
+    assert digest(a.view(2, 3).t()) == digest(a.view(2, 3).t().contiguous())  # values count, strides do not
+
+
+def test_every_flipped_byte_and_every_cut_is_noticed(path):
+    data, whole, draw = path.read_bytes(), digest(read(path)), random.Random(0)
+    noticed = 0
+    for position in draw.sample(range(len(data)), 250):
+        spoiled = bytearray(data)
+        spoiled[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(spoiled)
+        try:
+            assert digest(read(path)) == whole  # a byte that means nothing, such as padding
+        except UserError as error:
+            noticed += str(path) in str(error)
+    assert noticed > 150
+    for length in [0, 1, 4, *draw.sample(range(len(data) - 1), 50), len(data) - 1]:
+        path.write_bytes(data[:length])
+        assert f"({length:,} bytes) is damaged" in refusal(path) or "not opened" in refusal(path)
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    path = tmp_path / "x.pth"
+    assert f"there is no checkpoint {path}" in refusal(path)
+    assert "there is no checkpoint" in refusal(tmp_path)
+    assert "there is no checkpoint" in refusal(tmp_path / ("n" * 300))
+    path.write_text("<!DOCTYPE html>")
+    assert "is damaged or not a checkpoint" in refusal(path) or "was not opened" in refusal(path)
+    for other in (torch.ones(3), [1, 2], {"state_dict": {"a": torch.ones(3)}}, {"format": "1"}):
+        torch.save(other, path)
+        assert "is not a checkpoint of this suite" in refusal(path)
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("trap-sprung",)
+
+
+@pytest.mark.parametrize("way", ["in a checkpoint", "as an old torch file", "as a pickle", "as a module"])
+def test_nothing_in_a_file_ever_runs(tmp_path, monkeypatch, way):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "hostile.pth"
+    if way == "in a checkpoint":
+        torch.save(state(format=FORMAT, extra=Trap()), path)
+    elif way == "as an old torch file":
+        torch.save(Trap(), path, _use_new_zipfile_serialization=False)
+    elif way == "as a pickle":
+        path.write_bytes(pickle.dumps(Trap(), protocol=2))
+    else:
+        torch.save(models.build("ConvNet"), path)
+    text = refusal(path)
+    assert "was not opened: it asks for" in text and "could run code" in text
+    if way != "as a module":
+        assert re.search(r"asks for \w+\.mkdir", text)
+    assert not (tmp_path / "trap-sprung").exists()
+
+
+def test_versions_and_classes_are_named(tmp_path):
+    path = tmp_path / "x.pth"
+    assert "has format 99, and this version of the suite reads format 1" in refusal(forge(path, format=99))
+    swapped = [CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:]]
+    text = refusal(forge(path, class_names=swapped))
+    assert "has the classes ['Fear', 'Surprise'," in text and "this suite has ['Surprise', 'Fear'" in text
+    assert "has the classes None" in refusal(forge(path, class_names=None))
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"model": None}, "says None of its model"),
+    ({"model": {"name": "ConvNet"}}, "says {'name': 'ConvNet'} of its model"),
+    ({"model": {"name": "ConvNet", "num_classes": 8, "image_size": 100}}, "7 classes"),
+    ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": 10**9}}, "at most 1024 pixels"),
+    ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": "100"}}, "at most 1024 pixels"),
+    ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100, "device": "cuda"}}, "of its model"),
+    ({"weights": [1, 2]}, "holds no weights"), ({"weights": {"a": 1}}, "holds no weights")])
+def test_forged_contents_are_refused(tmp_path, changes, said):
+    assert said in refusal(forge(tmp_path / "x.pth", **changes))
+
+
+def test_trees_without_end_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("fer.checkpoint.MAX_VALUES", 20_000)
+    path, unfolds, deep, circle = tmp_path / "x.pth", [0] * 100, [], []
+    for _ in range(8):
+        unfolds = [unfolds] * 100  # 10 ** 18 values in a file of some kilobytes
+    for _ in range(500):
+        deep = [deep]
+    circle.append(circle)
+    huge = torch.ones(1).expand(10**12)  # a terabyte of one number
+    for value in (unfolds, circle, huge):
+        torch.save({"format": FORMAT, **state(extra=value), "sha256": "0" * 64}, path)
+        assert "is damaged" in refusal(path)
+    assert digest(deep) != digest(deep[0])
+
+
+@pytest.mark.parametrize("value", [np.float64(1), np.ones(2), {1, 2}, Path("x"), object(), 1j])
+def test_save_takes_plain_data_only(path, value):
+    """What could not be read again is not written, and the file that stood there stays."""
+    with pytest.raises(TypeError, match="plain data only"):
+        save(path, state(extra=value))
+    assert digest(read(path)["weights"]) == digest(state()["weights"])
+
+
+@contextlib.contextmanager
+def full_device(path: Path):
+    """The temporary file of `path` leads to /dev/full, which takes nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.symlink_to("/dev/full")
+    yield
+
+
+@contextlib.contextmanager
+def small_files(path: Path):
+    """No file may grow beyond 4 KB, as with a quota."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextlib.contextmanager
+def failing_replace(path: Path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        yield
+
+
+@pytest.mark.parametrize("trouble, reason", [
+    pytest.param(full_device, "No space left on device", marks=pytest.mark.skipif(
+        not os.path.exists("/dev/full"), reason="this system has no /dev/full")),
+    (small_files, r"\((File too large|disk full\?)\)"), (failing_replace, "Input/output error")])
+@pytest.mark.parametrize("what", ["checkpoint", "text"])
+def test_a_full_disk_leaves_the_old_file(path, trouble, reason, what):
+    before = path.read_bytes()
+    with trouble(path), pytest.raises(UserError, match=reason) as error:
+        if what == "text":
+            write_atomically(path, lambda file: file.write(b"x" * 100_000))
+        else:
+            save(path, state(extra=torch.ones(100_000)))
+    assert error.value.code == 4
+    assert f"{path} could not be written" in str(error.value) and "is untouched" in str(error.value)
+    assert "--output" in str(error.value) and "--resume" in str(error.value)
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_is_none_or_is_gone(tmp_path):
+    (tmp_path / "file").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"could not be written \(Not a directory\)\. Make room") as error:
+        save(tmp_path / "file/last.pth", state())
+    assert error.value.code == 4
+    with pytest.raises(UserError, match=r"could not be written \(No such file or directory\)\."):
+        save(tmp_path / "gone/last.pth", state())
+
+
+def test_a_folder_without_the_right_to_write_or_read():
+    with tempfile.TemporaryDirectory() as folder, nobody(folder):
+        path = Path(folder) / "last.pth"
+        save(path, state())
+        os.chmod(folder, 0o500)
+        with pytest.raises(UserError, match=r"could not be written \(Permission denied\); the file that stood"):
+            save(path, state())
+        assert read(path)
+        os.chmod(path, 0)
+        assert "cannot be read (Permission denied)" in refusal(path)
+        os.chmod(folder, 0o700)
+
+
+@contextlib.contextmanager
+def nobody(folder: str):
+    """Root has every right; within this it is nobody, who owns `folder`."""
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_sweep_removes_only_what_was_left_half_written(path):
+    for name in (".last.pth.123.tmp", ".log.csv.9.tmp", "notes.tmp", ".hidden"):
+        (path.parent / name).write_text("x")
+    sweep(path.parent)
+    assert {p.name for p in path.parent.iterdir()} == {"last.pth", "notes.tmp", ".hidden"}
+
+
+def run_state(epoch: int, *, best: int) -> dict:
+    weights = {"a": torch.full((3,), float(epoch))}
+    return state(epoch=epoch, weights=weights, best={"epoch": best, "macro_f1": 0.5, "weights": {
+        "a": torch.full((3,), float(best))}})
+
+
+def test_keeper_writes_both_files_and_flushes_what_it_held_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(Keeper, "WAIT", 0)
+    keeper = Keeper(tmp_path)
+    keeper.keep(run_state(1, best=1))
+    monkeypatch.setattr(Keeper, "WAIT", 1e9)
+    keeper.keep(run_state(2, best=1))
+    assert read(tmp_path / "last.pth")["epoch"] == 2
+    held = run_state(3, best=3)
+    keeper.keep(held)  # too early: kept in memory
+    held["weights"]["a"] += 100  # and what the training does next must not change it
+    assert read(tmp_path / "last.pth")["epoch"] == 2
+    assert read(tmp_path / "best_model.pth")["best"]["epoch"] == 1
+    keeper.flush()
+    last, best = read(tmp_path / "last.pth"), read(tmp_path / "best_model.pth")
+    assert last["epoch"] == 3 and last["weights"]["a"].tolist() == [3, 3, 3]
+    assert best["best"] == {"epoch": 3, "macro_f1": 0.5} and best["weights"]["a"].tolist() == [3, 3, 3]
+    assert "optimizer" not in best and len(best["normalisation"]["mean"]) == 3
+    shutil.rmtree(tmp_path)
+    keeper.flush()  # nothing is left to write
+    Keeper(tmp_path, enabled=False).keep(run_state(1, best=1))
+    assert not tmp_path.exists()
+
+
+def test_checkpoints_are_plain_zip_files(path):
+    """So that anything that reads zips can look at one, and nothing in it is packed."""
+    with zipfile.ZipFile(path) as archive:
+        assert any(name.endswith("data.pkl") for name in archive.namelist())
+        assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
