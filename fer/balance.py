@@ -22,9 +22,9 @@ STRATEGIES = {
     "weights": "loss weighted by inverse class frequency",
     "class-balanced": "loss weighted by the inverse effective number, beta 0.999 (Cui et al., CVPR 2019)",
     "focal": "focal loss, gamma 2 (Lin et al., ICCV 2017)",
-    "ldam-drw": "larger margins for rarer classes, balanced weights in the last fifth (Cao et al., NeurIPS 2019)",
+    "ldam-drw": "larger margins for rarer classes, weights in the last fifth (Cao et al., NeurIPS 2019)",
     "logit-adjust": "log class frequency added to the logits in training (Menon et al., ICLR 2021)",
-    "post-hoc": "a share of log class frequency, fitted on val, taken off afterwards (Menon et al., ICLR 2021)",
+    "post-hoc": "a share of log class frequency, fitted on val, is taken off (Menon et al., ICLR 2021)",
 }
 BETA, GAMMA, MARGIN, DEFERRED = 0.999, 2.0, 0.5, 0.8
 

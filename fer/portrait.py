@@ -145,8 +145,8 @@ def _head(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
     neck, ears = np.array([(-27, 10), (-29, 70), (29, 70), (27, 10)]), _pair(1, _oval(w + 1, -10, 5, 11))
     face.paint(face.skin * (0.74, 0.67, 0.65), (1, neck), *ears, lift=None)
     low = 25 + 2 * au[26]
-    side = np.array([(w / 2, -66), (0.9 * w, -46), (w, -20), (0.97 * w, 4), (jaw, low), (0.55 * jaw, chin - 7)])
-    outline = _curve([(0, -72), *side, (0, chin), *side[::-1] * (-1, 1)], closed=True)
+    side = [(w / 2, -66), (0.9 * w, -46), (w, -20), (0.97 * w, 4), (jaw, low), (0.55 * jaw, chin - 7)]
+    outline = _curve([(0, -72), *side, (0, chin), *np.array(side[::-1]) * (-1, 1)], closed=True)
     face.paint(face.skin, (1, outline), soft=0.3, lift=None)
     face.outline = [face.place(outline, None)]
     blush, cheek = _oval(26, 2 - 1.5 * au[6], 11, 8), _oval(27, -3 - 1.5 * au[6], 9, 5)

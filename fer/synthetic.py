@@ -1,6 +1,7 @@
 """Drawn faces in RAF-DB's Kaggle layout, so that the whole suite runs without RAF-DB.
 
     python -m fer.synthetic FOLDER                       # also --train 1600 --test 400 --seed 0
+    python -m fer.synthetic docs/faces.png                # a sheet of them
 """
 
 import argparse
@@ -15,9 +16,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from fer import portrait
+from fer import CLASS_NAMES, portrait
 from fer.errors import UserError, command
 
 VERSION = 1  # of the drawing: raise it when any pixel changes
@@ -123,14 +124,29 @@ def _action_units(expression: int, rng: np.random.Generator) -> np.ndarray:
     return units
 
 
+def sheet(columns: int = 8, *, seed: int = 0) -> Image.Image:
+    """A picture of drawn faces: one row an expression, in the order of CLASS_NAMES, its name at the left."""
+    picture = Image.new("RGB", (110 + 100 * columns, 100 * len(CLASS_NAMES)), "white")
+    pencil, font = ImageDraw.Draw(picture), ImageFont.load_default(18)
+    for row, name in enumerate(CLASS_NAMES):
+        pencil.text((102, 100 * row + 50), name, (60, 60, 60), font, anchor="rm")
+        for column in range(columns):
+            face = draw_face(row, np.random.default_rng([seed, row, column]))
+            picture.paste(face, (110 + 100 * column, 100 * row))
+    return picture
+
+
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m fer.synthetic", description="Faces in RAF-DB's layout.")
-    parser.add_argument("folder", type=Path, help="where to write them: a new folder")
+    parser.add_argument("folder", type=Path, help="a new folder for them, or a .png: a sheet of them")
     parser.add_argument("--train", type=int, default=1600, help="training images (default %(default)s)")
     parser.add_argument("--test", type=int, default=400, help="test images (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other faces (default %(default)s)")
     args = parser.parse_args()
+    if args.folder.suffix == ".png":
+        sheet(seed=args.seed).quantize(256).save(args.folder, optimize=True)
+        return
     try:
         print(draw_dataset(args.folder, args.train, args.test, seed=args.seed))
     except ValueError as error:

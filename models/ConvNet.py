@@ -42,7 +42,7 @@ class ConvNet(nn.Module):
             nn.Linear(64, num_classes),
         )
 
-        for module in self.modules():  # He et al., ICCV 2015: without batch norm the default start is too small
+        for module in self.modules():  # He et al., ICCV 2015: without batch norm the default is too small
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)

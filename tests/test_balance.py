@@ -13,7 +13,8 @@ LABELS = torch.repeat_interleave(torch.arange(7), torch.tensor(COUNTS))
 def shares(strategy, epochs=60):
     """How often each class is drawn, as shares."""
     balance = Balance(strategy, COUNTS)
-    drawn = torch.cat([LABELS[balance.order(LABELS, torch.Generator().manual_seed(i))] for i in range(epochs)])
+    orders = [balance.order(LABELS, torch.Generator().manual_seed(i)) for i in range(epochs)]
+    drawn = LABELS[torch.cat(orders)]
     return torch.bincount(drawn, minlength=7) / len(drawn)
 
 
@@ -49,7 +50,8 @@ def test_weights_give_every_class_the_same_total():
 
 def test_class_balanced_by_hand():
     logits = torch.zeros(2, 7)
-    rare, common = (Balance("class-balanced", COUNTS).loss(logits, torch.tensor([c, c])).item() for c in (1, 3))
+    balance = Balance("class-balanced", COUNTS)
+    rare, common = (balance.loss(logits, torch.tensor([c, c])).item() for c in (1, 3))
     effective = [(1 - 0.999**n) / (1 - 0.999) for n in (COUNTS[1], COUNTS[3])]
     assert rare / common == pytest.approx(effective[1] / effective[0], rel=1e-4)
 
@@ -57,7 +59,8 @@ def test_class_balanced_by_hand():
 def test_focal_by_hand():
     logits = torch.tensor([[2.0, 0, 0, 0, 0, 0, 0]])
     p = logits.softmax(1)[0, 0]
-    assert Balance("focal", COUNTS).loss(logits, torch.tensor([0])) == pytest.approx((-(1 - p) ** 2 * p.log()).item())
+    expected = (-(1 - p) ** 2 * p.log()).item()
+    assert Balance("focal", COUNTS).loss(logits, torch.tensor([0])) == pytest.approx(expected)
 
 
 def test_logit_adjustment_by_hand_and_its_gradient():
@@ -66,7 +69,8 @@ def test_logit_adjustment_by_hand_and_its_gradient():
     prior = torch.tensor(COUNTS) / sum(COUNTS)
     loss = Balance("logit-adjust", COUNTS).loss(logits, labels)
     balanced = logits.exp() * prior  # the balanced softmax of Ren et al.
-    assert loss.item() == pytest.approx(-(balanced / balanced.sum(1, keepdim=True))[range(5), labels].log().mean().item())
+    shares = balanced / balanced.sum(1, keepdim=True)
+    assert loss.item() == pytest.approx(-shares[range(5), labels].log().mean().item())
     loss.backward()
     expected = ((balanced / balanced.sum(1, keepdim=True)) - F.one_hot(labels, 7)) / 5
     assert torch.allclose(logits.grad, expected, atol=1e-6)
@@ -77,7 +81,8 @@ def test_ldam_margins_and_deferred_weights():
     early = [balance.loss(logits, torch.tensor([c]), progress=0.5).item() for c in (1, 3)]
     margins = [0.5 * (n / 10) ** -0.25 for n in (10, 160)]
     shifted = [torch.zeros(1, 7).index_fill(1, torch.tensor([c]), -m) for c, m in zip((1, 3), margins)]
-    assert early == pytest.approx([F.cross_entropy(z, torch.tensor([c])).item() for z, c in zip(shifted, (1, 3))])
+    expected = [F.cross_entropy(z, torch.tensor([c])).item() for z, c in zip(shifted, (1, 3))]
+    assert early == pytest.approx(expected)
     late = [balance.loss(logits, torch.tensor([c]), progress=0.9).item() for c in (1, 3)]
     assert late[0] > early[0] and late[1] < early[1]
 

@@ -12,7 +12,7 @@ from fer import CLASS_NAMES, device, metrics
 
 @pytest.fixture
 def scores():
-    """Probabilities (300, 7) that are often right, and labels in RAF-DB's imbalance, without one class predicted."""
+    """Probabilities (300, 7), often right, one class never predicted; labels in RAF-DB's imbalance."""
     rng = np.random.default_rng(0)
     labels = rng.choice(7, 300, p=[0.1, 0.02, 0.06, 0.4, 0.16, 0.06, 0.2])
     logits = rng.normal(size=(300, 7)) + 1.5 * np.eye(7)[labels]
@@ -33,7 +33,8 @@ def test_against_scikit_learn(scores):
     assert found["top3"] == pytest.approx(sk.top_k_accuracy_score(y, p, k=3, labels=range(7)))
     assert found["nll"] == pytest.approx(sk.log_loss(y, np.clip(p, 1e-12, 1), labels=range(7)), rel=1e-6)
     assert found["confusion_matrix"] == sk.confusion_matrix(y, predicted, labels=range(7)).tolist()
-    precision, recall, f1, n = sk.precision_recall_fscore_support(y, predicted, labels=range(7), zero_division=0)
+    expected = sk.precision_recall_fscore_support(y, predicted, labels=range(7), zero_division=0)
+    precision, recall, f1, n = expected
     for i, name in enumerate(CLASS_NAMES):
         row = found["per_class"][name]
         assert [row["precision"], row["recall"], row["f1"], row["n"]] == pytest.approx(
@@ -52,7 +53,8 @@ def test_calibration_by_hand():
     p = np.array([[0.55, 0.45], [0.55, 0.45], [0.95, 0.05], [0.95, 0.05]])
     y = np.array([0, 1, 0, 0])
     bins = metrics.reliability(p, y)
-    assert [(b["n"], round(b["confidence"], 9), b["accuracy"]) for b in bins] == [(2, 0.55, 0.5), (2, 0.95, 1.0)]
+    found = [(b["n"], round(b["confidence"], 9), b["accuracy"]) for b in bins]
+    assert found == [(2, 0.55, 0.5), (2, 0.95, 1.0)]
     padded = np.concatenate([p, np.zeros((4, 5))], 1)
     assert metrics.report(padded, y)["ece"] == pytest.approx(0.05)
 

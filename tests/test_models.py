@@ -24,12 +24,13 @@ PARAMETERS = {
 def test_forward_and_backward(name):
     model = models.build(name, num_classes=7, image_size=SIZES[name])
     head = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
-    torch.nn.init.normal_(head.weight)  # torchvision's ViT starts it at zero, which would hide what lies below
+    torch.nn.init.normal_(head.weight)  # torchvision's ViT starts it at zero, and hides all below
     logits = model(torch.randn(2, 3, SIZES[name], SIZES[name]))
     assert logits.shape == (2, 7)
     assert torch.isfinite(logits).all()
     F.cross_entropy(logits, torch.tensor([0, 6])).backward()
-    without = [key for key, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    without = [key for key, p in model.named_parameters()
+               if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
     dead = [key for key, p in model.named_parameters() if p.grad.abs().sum() == 0 and p.numel() > 10_000]
     assert dead == []
@@ -89,7 +90,7 @@ def test_imagenet_weights_that_do_not_exist(name):
 
 
 def imagenet_state(name):
-    """A state dict with ImageNet's names and shapes: 1000 classes, auxiliary heads where torchvision has them."""
+    """A state dict with ImageNet's names and shapes: 1000 classes, and torchvision's auxiliary heads."""
     import torchvision
 
     makers = {
@@ -124,7 +125,8 @@ def test_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
     with pytest.raises(UserError) as error:
         models.build("ResNet18", weights="imagenet")
-    for part in ("https://download.pytorch.org/models/resnet18-f37072fd.pth", str(tmp_path), "--weights none"):
+    address = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    for part in (address, str(tmp_path), "--weights none"):
         assert part in str(error.value)
 
 

@@ -49,7 +49,8 @@ def test_script_trains_and_writes_its_run(script, drawn, tmp_path):
     assert len(rows) == 70 and all(abs(sum(float(row[k]) for k in list(row)[2:]) - 1) < 1e-5 for row in rows)
     assert "drawn faces" in done.stdout and str(folder / "curves.png") in done.stdout
     assert done.stderr == ""
-    assert models.load(folder / "best_model.pth").built == {"name": name, "num_classes": 7, "image_size": size}
+    built = models.load(folder / "best_model.pth").built
+    assert built == {"name": name, "num_classes": 7, "image_size": size}
     shutil.rmtree(folder)  # some are gigabytes
 
 
@@ -109,7 +110,8 @@ def test_sigterm_saves_and_resume_goes_on(drawn, tmp_path):
 def test_readme_commands_exist():
     """Every script, flag and make target that the README shows is there."""
     readme = (ROOT / "README.md").read_text()
-    code = "\n".join(re.findall(r"```(?:bash|sh)\n(.*?)```", readme, re.S)) + "\n".join(re.findall(r"`([^`\n]+)`", readme))
+    blocks, words = re.findall(r"```(?:bash|sh)\n(.*?)```", readme, re.S), re.findall(r"`([^`\n]+)`", readme)
+    code = "\n".join(blocks + words)
     for script in set(re.findall(r"(?:python|torchrun [^\n]*?) ([\w./-]+\.py)", code)):
         assert (ROOT / script).is_file(), script
     targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.M))

@@ -111,7 +111,8 @@ def test_a_run_that_fails_stops_the_study_with_its_own_words(tmp_path, monkeypat
 
 def start(folder: Path, drawn: Path) -> subprocess.Popen:
     """The resolution study of ConvNet at 100 and 24 pixels, one seed, as its own process."""
-    code = ("import study; s = study.STUDIES; s['resolution'] = s['resolution']._replace(settings=(100, 24)); "
+    code = ("import study; s = study.STUDIES; "
+            "s['resolution'] = s['resolution']._replace(settings=(100, 24)); "
             "study.main()")
     words = ["resolution", "--models", "ConvNet", "--seeds", "0", "--data", drawn, "--output", folder, *FEW]
     return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], cwd=ROOT, text=True,
@@ -159,7 +160,8 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, draw
 
 def rows(page: Path, heading: str) -> dict[str, list[str]]:
     """The rows of the first table under a heading, by their first cell."""
-    part = page.read_text().split(f"## {heading}\n")[1].split("\n\n")[2]
+    parts = page.read_text().split(f"## {heading}\n")[1].split("\n\n")
+    part = next(part for part in parts if part.startswith("|"))
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()[2:]]
     return {row[0]: row[1:] for row in cells}
 

@@ -18,6 +18,7 @@ from fer.balance import Balance
 from fer.checkpoint import read
 from fer.errors import Stopped, UserError
 from fer.report import FILES
+from fer.synthetic import draw_dataset
 from train_function import Options, parse, train
 
 RECIPES = {"imagenet": {"epochs": 3, "lr": 1e-4}, "none": {"epochs": 5, "lr": 1e-3}}
@@ -95,6 +96,13 @@ def test_run_folder_is_complete_and_true(options):
     for name in ("curves.png", "confusion_matrix.png"):
         with open(f"{path}/{name}", "rb") as file:
             assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_model_learns_the_drawn_faces(options, tmp_path):
+    """From scratch, in seconds, far above the share of the commonest class (0.39) and of chance (0.14)."""
+    data = draw_dataset(tmp_path / "faces", 700, 140, seed=3)
+    test = run(options, "ResNet18", data=str(data), epochs=5, batch_size=32, lr=2e-3, augment=0.3)["test"]
+    assert test["accuracy"] > 0.65 and test["balanced_accuracy"] > 0.5
 
 
 def test_best_model_gives_the_predictions(options):
