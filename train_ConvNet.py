@@ -8,7 +8,10 @@ from fer.errors import command
 from models import build
 from train_function import parse, train
 
-RECIPES = {"none": dict(epochs=40, batch_size=64, lr=1e-3, weight_decay=0.05, warmup_epochs=2)}
+RECIPES = {
+    "none": dict(epochs=60, batch_size=64, lr=1e-3, weight_decay=0.05, warmup_epochs=2, augment=0.4,
+                 balance="sqrt-sampler"),
+}
 
 
 @command
