@@ -146,10 +146,11 @@ def latex(verdict: Verdict) -> str:
     """
     truth = verdict.face.truth
     heads = [rf"\textit{{{name}}}" if name == truth else name for name in CLASS_NAMES]
-    shown = (100 * verdict.shares).set_axis(heads, axis=1)
+    shown, best = (100 * verdict.shares).set_axis(heads, axis=1), verdict.shares.to_numpy().argmax(1)
+    bold = np.where(np.arange(len(CLASS_NAMES)) == best[:, None], "textbf:--rwrap;", "")
     note = f", of a face with {truth}" if truth else ""
     drawn = " (a drawn face)" if "drawn face" in verdict.face.title else ""
-    return shown.style.format(precision=1).highlight_max(axis=1, props="textbf:--rwrap;").to_latex(
+    return shown.style.format(precision=1).apply(lambda _: bold, axis=None).to_latex(
         hrules=True, column_format="l" + "r" * len(CLASS_NAMES), position_float="centering",
         caption=rf"Probability of each expression in \%{note}{drawn}.")
 

@@ -98,7 +98,9 @@ def test_test(run, drawn, results):
     for cell, name in zip(cells[3:6], ("Surprise", "Disgust", "Sadness")):
         assert pictures(cell) == 3 and f"{name} (drawn face, test_" in text(cell)
         assert text(cell).count("✓") + text(cell).count("✗") == 1
-    assert r"\begin{tabular}{lrrrrrrr}" in text(cells[6]) and r"\textit{Sadness}" in text(cells[6])
+    paper = text(cells[6])
+    assert all(part in paper for part in (r"\begin{tabular}{lrrrrrrr}", r"\textit{Sadness}", "(a drawn face)"))
+    assert paper.count(r"\textbf{") == 1
 
 
 def test_test_falls_back_on_drawn_faces_and_says_that_nothing_is_trained(run, tmp_path):
