@@ -1,9 +1,11 @@
 """A zip from anywhere, checked before anything in it is read: RAF-DB's is small, flat and plain.
 
 files, read = open_zip("raf-db-dataset.zip")      # name -> checksum; read(name) -> bytes
+unpack("raf-db-dataset.zip", "raf-db-dataset")    # the same onto the disk
 """
 
 import os
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -38,6 +40,27 @@ def open_zip(path: str | Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
             raise OSError(f"{name} is damaged in the zip: {error}") from None
 
     return {info.filename: info.CRC for info in archive.infolist() if not info.is_dir()}, read
+
+
+def unpack(path: str | Path, folder: str | Path) -> None:
+    """Every file of a zip that `open_zip` takes, into a new `folder`, which appears whole or not at all.
+
+    Raises UserError where the zip is refused, an entry is damaged, or `folder` is there or cannot be written.
+    """
+    files, read = open_zip(path)
+    folder = Path(folder)
+    if folder.exists():
+        raise UserError(f"{folder} is there already; remove it, and {path} is unpacked to it.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as temporary:
+            new = Path(temporary) / folder.name
+            for name in files:
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                with open(new / name, "xb") as file:  # x: names that only differ in case, on some systems
+                    file.write(read(name))
+            os.rename(new, folder)
+    except OSError as error:
+        raise UserError(f"{path} could not be unpacked to {folder} ({error.strerror or error}).") from None
 
 
 def check_zip(archive: zipfile.ZipFile) -> None:

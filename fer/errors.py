@@ -13,6 +13,10 @@ class UserError(Exception):
         super().__init__(message)
         self.code = code
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: IPython asks for this."""
+        return [f"error: {self}"]
+
 
 class Stopped(UserError):
     """A run that was asked to end by a signal: `where` it stopped and the command that goes on with it."""

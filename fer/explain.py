@@ -22,8 +22,8 @@ def explain(model: nn.Module, images: Tensor) -> Tensor:
     """Heat maps (N, H, W) in 0..1 on the host: 1 where each image spoke most for the class the model chose.
 
     images: uint8 faces (N, 3, H, W), or floats that are ready for the model. A map is all zero where nothing
-    spoke for the class. The model's answers, gradients and mode stay as they are. A ViT's map shows where its
-    information came from, whatever the class.
+    spoke for the class, or every place alike. The model's answers, gradients and mode stay as they are. A
+    ViT's map shows where its information came from, whatever the class.
     """
     x = images if images.is_floating_point() else inputs(model, images)
     training, where = model.training, next(model.parameters()).device
@@ -35,7 +35,8 @@ def explain(model: nn.Module, images: Tensor) -> Tensor:
         model.train(training)
     maps = F.interpolate(maps[:, None], images.shape[-2:], mode="bilinear")[:, 0].cpu()
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - low) / (high - low).clamp(min=1e-12)
+    spread = (high - low).where(high - low > 1e-4 * high.abs(), torch.inf)  # less is rounding, not a map
+    return (maps - low) / spread
 
 
 def _grad_cam(model: nn.Module, x: Tensor) -> Tensor:

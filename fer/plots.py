@@ -1,4 +1,4 @@
-"""Numbers to pictures; the only part that imports matplotlib."""
+"""Numbers to pictures; pictures.py does the same for faces, and nothing else imports matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -125,3 +125,10 @@ def test_a_map_of_nothing_is_zero():
     model = models.build("ConvNet", image_size=22).eval()
     nn.init.zeros_(model.classifier[-1].weight)
     assert torch.equal(explain(model, torch.randn(2, 3, 22, 22)), torch.zeros(2, 22, 22))
+
+
+def test_a_map_that_is_alike_everywhere_is_zero():
+    """At 32 pixels ResNet18's last map is one cell: its rounding must not be stretched to a picture."""
+    model = models.build("ResNet18", image_size=32).eval()
+    faces = torch.randint(256, (8, 3, 100, 100), generator=torch.Generator().manual_seed(0)).byte()
+    assert not explain(model, faces).any()

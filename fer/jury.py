@@ -1,0 +1,180 @@
+"""Every trained model under results/ asked about the same few faces, for test.ipynb.
+
+    seats = jury.seats("results"); verdicts = jury.ask(seats, [jury.choose(test, "Disgust", 1)])
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from pandas.io.formats.style import Styler
+from torch import Tensor
+
+import models
+from fer import CLASS_NAMES, faces
+from fer.errors import UserError
+from fer.explain import explain
+from fer.inference import probabilities, trained
+
+LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space: nowrap"}]
+RIGHT, WRONG, ASKED = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable
+
+
+class Face(NamedTuple):
+    """A face to ask about: its title, its true expression (None where nobody knows), uint8 (3, 100, 100)."""
+
+    title: str
+    truth: str | None
+    pixels: Tensor
+
+
+class Seat(NamedTuple):
+    """A model and its run's best_model.pth, or None and the command that trains it."""
+
+    model: str
+    file: Path | None
+    command: str
+
+
+class Verdict(NamedTuple):
+    """The answers about one face: probabilities (models x classes) and heat maps (models, 100, 100)."""
+
+    face: Face
+    shares: pd.DataFrame
+    maps: Tensor
+
+
+def choose(test, truth: str | None, which: int | str) -> Face:
+    """The `which`-th face of the expression `truth` in the dataset `test`, counted from 1; or the test image
+    of that name; or the largest face in a photo of your own, whose `truth` may be None.
+    """
+    if truth is not None and truth not in CLASS_NAMES:
+        raise UserError(f"there is no expression {truth!r}; take one of {', '.join(CLASS_NAMES)}, or None.")
+    kind = "drawn face" if test.drawn else "RAF-DB, test set"
+    if isinstance(which, int):
+        if truth is None:
+            raise UserError(f"{which} of which expression? Name one, such as ('Surprise', {which}).")
+        of_class = (test.labels == CLASS_NAMES.index(truth)).nonzero()[:, 0]
+        if not 1 <= which <= len(of_class):
+            raise UserError(f"the test set has {len(of_class)} faces with {truth}, and no number "
+                            f"{which}.")
+        index = int(of_class[which - 1])
+        return Face(f"{truth} ({kind}, {test.names[index]})", truth, test.images[index])
+    if which in test.names:
+        index = test.names.index(which)
+        label = CLASS_NAMES[test.labels[index]]
+        if truth not in (None, label):
+            raise UserError(f"{which} is labelled {label}, not {truth}.")
+        return Face(f"{label} ({kind}, {which})", label, test.images[index])
+    return Face(f"{truth or 'your photo'} ({which})", truth, _largest(which))
+
+
+def seats(results: str | Path = "results", *, drawn: bool = False) -> list[Seat]:
+    """All six models, each with its best run's checkpoint; with `drawn`, runs on drawn faces come first."""
+    found = []
+    for name in models.NAMES:
+        script = "train_ResNet.py" if name == "ResNet18" else f"train_{name}.py"
+        command = f"python {script}{' --data synthetic' if drawn else ''}"
+        found.append(Seat(name, trained(name, results, drawn=drawn), command))
+    if not any(seat.file for seat in found):
+        raise UserError(f"no model is trained yet: there is no {Path(results) / '<Model>' / '<run>'}/"
+                        f"best_model.pth. Train one, such as with: {found[0].command}")
+    return found
+
+
+def overview(found: Sequence[Seat]) -> Styler:
+    """Which models there are and how they were trained, and for the missing ones the command."""
+    rows = {}
+    for model, file, command in found:
+        rows[model] = ["missing", "", "", f"train it with: {command}"]
+        if file:
+            try:
+                checkpoint = models.read(file)
+            except UserError as error:
+                rows[model] = ["cannot be used", "", "", str(error)]
+                continue
+            drawn = _drawn(file, checkpoint)
+            kind = "drawn faces: says nothing about real ones" if drawn else "RAF-DB"
+            best = checkpoint["best"]
+            rows[model] = [file.parent.name, _start(checkpoint), f"{100 * best['macro_f1']:.1f}", kind]
+    frame = pd.DataFrame.from_dict(rows, "index", columns=["run", "start", "val macro-F1, %", "trained on"])
+    return frame.style.set_table_styles(LEFT)  # a bare frame would cut the commands short
+
+
+def ask(found: Sequence[Seat], asked: Sequence[Face]) -> list[Verdict]:
+    """What every trained model answers about each face, and where it looked. One model is in memory at a
+    time; those whose file cannot be used are left out.
+    """
+    pixels = torch.stack([face.pixels for face in asked])
+    answers, maps = {}, []
+    for seat in found:
+        try:
+            model = models.load(seat.file) if seat.file else None
+        except UserError:
+            continue  # overview says why
+        if model is not None:
+            answers[seat.model] = probabilities([model], pixels).numpy()
+            maps.append(explain(model, pixels))
+    if not answers:
+        raise UserError("none of the trained models can be used; train one again.")
+    return [Verdict(face, pd.DataFrame({name: p[i] for name, p in answers.items()}, CLASS_NAMES).T,
+                    torch.stack([heat[i] for heat in maps])) for i, face in enumerate(asked)]
+
+
+def table(verdict: Verdict) -> Styler:
+    """Per cent by model and class; what each model predicts is coloured and marked right or wrong."""
+    truth, best = verdict.face.truth, verdict.shares.idxmax(axis=1)
+    shown = verdict.shares.map(lambda share: f"{100 * share:.1f}")
+    for model, answer in best.items():
+        shown.loc[model, answer] += "" if truth is None else " ✓" if answer == truth else " ✗"
+    colour = {name: ASKED if truth is None else RIGHT if name == truth else WRONG for name in CLASS_NAMES}
+
+    def highlight(row: pd.Series) -> list[str]:
+        style = f"background-color: {colour[best[row.name]]}; color: black; font-weight: bold"
+        return [style if name == best[row.name] else "" for name in row.index]
+
+    caption = f"{verdict.face.title}: probability of each expression, in %"
+    return shown.style.apply(highlight, axis=1).set_caption(caption).set_table_styles(LEFT)
+
+
+def latex(verdict: Verdict) -> str:
+    r"""The same table for a paper, by pandas' `to_latex`: what a model predicts is bold, the true class in
+    italics at the top. Needs \usepackage{booktabs}.
+    """
+    truth = verdict.face.truth
+    heads = [rf"\textit{{{name}}}" if name == truth else name for name in CLASS_NAMES]
+    shown, best = (100 * verdict.shares).set_axis(heads, axis=1), verdict.shares.to_numpy().argmax(1)
+    bold = np.where(np.arange(len(CLASS_NAMES)) == best[:, None], "textbf:--rwrap;", "")
+    note = f", of a face with {truth}" if truth else ""
+    drawn = " (a drawn face)" if "drawn face" in verdict.face.title else ""
+    return shown.style.format(precision=1).apply(lambda _: bold, axis=None).to_latex(
+        hrules=True, column_format="l" + "r" * len(CLASS_NAMES), position_float="centering",
+        caption=rf"Probability of each expression in \%{note}{drawn}.")
+
+
+def _largest(name: str) -> Tensor:
+    """The largest face in a photo."""
+    try:
+        with open(name, "rb") as file:
+            found = faces.find_faces(faces.open_photo(file.read(faces.MAX_BYTES + 1)))
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
+                        ) from None
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+    if not found:
+        raise UserError(f"{name}: no face was found")
+    largest = max(found, key=lambda face: face.box[3] - face.box[1] if face.box else 0)
+    return torch.from_numpy(np.array(largest.pixels))
+
+
+def _drawn(file: Path, checkpoint: dict) -> bool:
+    return file.parent.name.startswith("drawn-") or checkpoint["options"].get("data") == "synthetic"
+
+
+def _start(checkpoint: dict) -> str:
+    weights = checkpoint["options"].get("weights", "none")
+    return {"imagenet": "ImageNet", "none": "from scratch"}.get(weights, "a checkpoint")
