@@ -1,5 +1,6 @@
 # make train   an environment in .venv, then ResNet18 on RAF-DB if it is here, else on drawn faces
 # make test    the same environment and the whole test suite
+# make results every model and every study on RAF-DB, three seeds each; goes on where it was stopped
 # More options go in ARGS: make train ARGS="--epochs 20 --seed 1"
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ ARGS ?=
 BIN = .venv/bin
 CACHED = $${TORCH_HOME:-$$HOME/.cache/torch}/hub/checkpoints/resnet18-f37072fd.pth
 
-.PHONY: train test
+.PHONY: train test results
 
 train: .venv/ready
 	@if [ -f "$(CACHED)" ]; then weights=imagenet; else weights=none; fi; \
@@ -19,6 +20,9 @@ train: .venv/ready
 		echo "kaggle.com/datasets/shuvoalok/raf-db-dataset and put it here as raf-db-dataset.zip."; \
 		$(BIN)/python train_ResNet.py --data synthetic --weights $$weights --image-size 100 --epochs 8 --overwrite $(ARGS); \
 	fi
+
+results: .venv/ready
+	$(BIN)/python study.py campaign $(ARGS)
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest $(ARGS)
