@@ -168,7 +168,7 @@ def _decoded(source: Source, split: str, *, skip_bad: bool) -> tuple[np.ndarray,
     """
     rows, folder = source.rows[split], cache_folder()
     shape = (len(rows), 3, SIDE, SIDE)
-    place = hashlib.sha256(str(source.root.resolve()).encode()).hexdigest()[:12]
+    place = hashlib.sha256(os.fsencode(source.root.resolve())).hexdigest()[:12]
     key = hashlib.sha256(json.dumps([CACHE_VERSION, rows]).encode()).hexdigest()[:24]
     for path in folder.glob(f"{place}-{split}-{key}-*.npy"):
         try:

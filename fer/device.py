@@ -149,6 +149,12 @@ def _keep_memory() -> None:
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: nothing goes back
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that the device, a GPU or the CPU, has no more memory; torch says it in many ways."""
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+
+
 def leave(made: Setup) -> None:
     """Leave torchrun's group, if this process is in one."""
     if made.world > 1 and dist.is_initialized():
