@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import runpy
 import sys
+import threading
 from pathlib import Path
 from typing import NamedTuple
+
+from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -26,6 +29,8 @@ class Script:
     def __init__(self, script: str, *argv, folder: Path, prepare=None, **environment: str) -> None:
         folder.mkdir(exist_ok=True)
         self.files = folder / "out.txt", folder / "err.txt"
+        for file in self.files:
+            file.write_text("")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         arguments = script, [str(a) for a in argv], self.files, environment, prepare
         self.process = CONTEXT.Process(target=_main, args=arguments, daemon=True)
@@ -48,6 +53,7 @@ def run(script: str, *argv, folder: Path, **more) -> Done:
 def _main(script, argv, files, environment, prepare):
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system; a killed process leaves it behind
     os.environ.update(environment)
     os.chdir(ROOT)
     sys.argv = [script, *argv]
