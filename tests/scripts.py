@@ -53,7 +53,7 @@ def run(script: str, *argv, folder: Path, **more) -> Done:
 def _main(script, argv, files, environment, prepare):
     for number, file in enumerate(files, 1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
-    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system; a killed process leaves it behind
+    tqdm.set_lock(threading.RLock())  # not the system's, which a killed process leaves behind
     os.environ.update(environment)
     os.chdir(ROOT)
     sys.argv = [script, *argv]
