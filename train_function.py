@@ -174,12 +174,11 @@ def train(model: nn.Module, options: Options) -> dict:
     try:
         with Interrupt() as interrupt, Run(model, options, setup) as run:
             return _train(model, options, setup, interrupt, run)
-    except (RuntimeError, MemoryError) as error:
-        if not device.out_of_memory(error):
+    except (MemoryError, RuntimeError, ValueError) as error:
+        words = device.in_words(error, setup, batch_size=options.batch_size, image_size=options.image_size)
+        if not words:
             raise
-        raise UserError(f"the {setup.device.type} memory is too small for batches of {options.batch_size} at "
-                        f"{options.image_size} pixels in {setup.precision}: try a smaller --batch-size, a "
-                        "smaller --image-size or --amp bf16.") from None
+        raise UserError(words) from None
     finally:
         device.leave(setup)
 

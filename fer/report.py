@@ -1,6 +1,7 @@
 """What a run writes and prints: its folder, one row an epoch, the final numbers and pictures."""
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -35,6 +36,8 @@ class Run:
         self.folder = self.place(self.name, options)
         self.main = setup.rank == 0
         self.tensorboard = self._held = None
+        if options.tensorboard and not importlib.util.find_spec("tensorboard"):
+            raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard.")
         self._refuse()
 
     def __enter__(self) -> "Run":
@@ -119,11 +122,8 @@ class Run:
             if not self.options.resume:
                 self._write("options.json", _json(public(self.options)))
             if self.options.tensorboard:
-                try:
-                    from torch.utils.tensorboard import SummaryWriter
-                except ImportError:
-                    raise UserError("--tensorboard needs the package tensorboard: pip install "
-                                    "tensorboard.") from None
+                from torch.utils.tensorboard import SummaryWriter
+
                 self.tensorboard = SummaryWriter(self.folder / "tensorboard")
         self.say("\n" + "  ".join(f"{title:>{width}}" for title, width, _ in COLUMNS))
 

@@ -3,6 +3,7 @@
 KILLS=1000 python -m pytest tests/test_mistakes.py        # kills of a script at work, usually 6
 """
 
+import importlib.util
 import os
 import random
 import resource
@@ -88,6 +89,22 @@ def test_files_where_folders_should_be_and_folders_for_files(argv, tmp_path, pla
 def test_a_name_that_no_disk_takes(argv, tmp_path):
     done = run("train_ConvNet.py", *argv, "--name", "x" * 300, folder=tmp_path / "said")
     refused(done, 4, "File name too long")
+
+
+def test_a_batch_that_batch_norm_cannot_take(argv, tmp_path):
+    done = run("train_GoogLeNet.py", *argv, "--weights", "none", "--batch-size", 1, folder=tmp_path / "said")
+    refused(done, 2, "--batch-size 1 leaves batch norm one value of each channel at 32 pixels")
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("tensorboard")), reason="tensorboard is here")
+def test_what_is_missing_is_said_before_the_old_run_goes(argv, tmp_path):
+    assert run("train_ConvNet.py", *argv, "--epochs", 1, folder=tmp_path / "said").code == 0
+    before = sorted(file.name for file in (tmp_path / "out/ConvNet/drawn-seed0").iterdir())
+    for wrong in (["--tensorboard"], ["--data", "nowhere"], ["--balance", "luck"], ["--device", "meta"]):
+        done = run("train_ConvNet.py", *argv, "--name", "drawn-seed0", "--overwrite", *wrong,
+                   folder=tmp_path / "said")
+        refused(done, 2)
+        assert before == sorted(file.name for file in (tmp_path / "out/ConvNet/drawn-seed0").iterdir())
 
 
 def small_memory():
