@@ -154,7 +154,7 @@ def in_words(error: Exception, made: Setup, *, batch_size: int, image_size: int)
     full = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in full):
         return (f"the {made.device.type} memory is too small for batches of {batch_size} at {image_size} "
-                f"pixels in {made.precision}: try a smaller --batch-size, a smaller --image-size or --amp bf16.")
+                f"pixels in {made.precision}: try a smaller --batch-size or --image-size, or --amp bf16.")
     if "Expected more than 1 value per channel" in str(error):
         return (f"--batch-size {batch_size} leaves batch norm one value of each channel at {image_size} "
                 "pixels; it needs two or more images in every process.")
