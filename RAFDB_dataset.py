@@ -168,7 +168,7 @@ def _decoded(source: Source, split: str, *, skip_bad: bool) -> tuple[np.ndarray,
     """
     rows, folder = source.rows[split], cache_folder()
     shape = (len(rows), 3, SIDE, SIDE)
-    place = hashlib.sha256(str(source.root.resolve()).encode()).hexdigest()[:12]
+    place = hashlib.sha256(os.fsencode(source.root.resolve())).hexdigest()[:12]
     key = hashlib.sha256(json.dumps([CACHE_VERSION, rows]).encode()).hexdigest()[:24]
     for path in folder.glob(f"{place}-{split}-{key}-*.npy"):
         try:
@@ -182,8 +182,9 @@ def _decoded(source: Source, split: str, *, skip_bad: bool) -> tuple[np.ndarray,
     if problems and not skip_bad:
         advice = ("Or leave them out with --skip-bad, which counts them." if split == "train"
                   else "Test images are never left out: that would change the test set.")
-        raise UserError(f"{len(problems):,} of {len(rows):,} {split} images cannot be used:\n"
-                        f"{first_ten(list(problems.values()))}\n{source.remedy} {advice}")
+        count = f"{len(problems):,} of {len(rows):,} {split} images in {source.root}"
+        listed = first_ten(list(problems.values()))
+        raise UserError(f"{count} cannot be used:\n{listed}\n{source.remedy} {advice}")
     if not problems:
         _write_cache(folder / f"{place}-{split}-{key}{_checksum(images)}.npy", images, f"{place}-{split}-")
     return images, set(problems)

@@ -87,13 +87,12 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
     options.image_size = options.image_size or models.ARCHITECTURES[name].image_size
     cli.check(options)
     if options.resume:
-        stored = Options(**read(Run.checkpoint(name, options))["options"])
+        stored = cli.restored(Options, read(Run.checkpoint(name, options)).get("options"))
         changed = [k for k, v in given.items() if k not in MAY_CHANGE and v != getattr(stored, k)]
         if changed:
             listed = ", ".join(f"{cli.flag(k)} (was {getattr(stored, k)})" for k in changed)
-            raise UserError(
-                f"this run was not begun with {listed}; leave that out to go on, or choose another --name."
-            )
+            raise UserError(f"this run was not begun with {listed}; leave that out to go on, or choose "
+                            "another --name.")
         options = replace(stored, **given)
     return options
 
@@ -173,26 +172,24 @@ def train(model: nn.Module, options: Options) -> dict:
     cli.check(options)
     setup = device.setup(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
     try:
-        with Interrupt() as interrupt:
-            return _train(model, options, setup, interrupt)
-    except torch.OutOfMemoryError:
-        raise UserError(
-            f"the {setup.device.type} memory is too small for batches of {options.batch_size} at "
-            f"{options.image_size} pixels in {setup.precision}: try a smaller --batch-size, a smaller "
-            "--image-size or --amp bf16."
-        ) from None
+        with Interrupt() as interrupt, Run(model, options, setup) as run:
+            return _train(model, options, setup, interrupt, run)
+    except (MemoryError, RuntimeError, ValueError) as error:
+        words = device.in_words(error, setup, batch_size=options.batch_size, image_size=options.image_size)
+        if not words:
+            raise
+        raise UserError(words) from None
     finally:
         device.leave(setup)
 
 
-def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: Interrupt) -> dict:
+def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: Interrupt, run: Run) -> dict:
     begun = time.perf_counter()
-    run = Run(model, options, setup)
     sets = _load(options, setup)
     train_set, val_set, test_set = sets.values()
     if options.batch_size % setup.world:
-        raise UserError(f"--batch-size {options.batch_size} cannot be shared by {setup.world} processes; make "
-                        "it a multiple of them.")
+        raise UserError(f"--batch-size {options.batch_size} cannot be shared by {setup.world} processes; "
+                        "make it a multiple of them.")
     batch_size = min(options.batch_size, len(train_set) // setup.world * setup.world)
     steps = len(train_set) // batch_size  # what does not fill a last batch is left out, others every epoch
     run.begin(sets, describe(*sets.values()))
@@ -244,9 +241,8 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
         )
         if trained["stopped"]:
             keeper.flush()
-            raise Stopped(
-                interrupt.number, f"in epoch {epoch + 1}, which --resume repeats", run.resume_command()
-            )
+            raise Stopped(interrupt.number, f"in epoch {epoch + 1}, which --resume repeats",
+                          run.resume_command())
         training_seconds = time.perf_counter() - clock
         setup.broadcast(ema.average)
         val = evaluate(ema.average, val_data)

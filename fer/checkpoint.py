@@ -72,6 +72,23 @@ def sweep(folder: Path) -> None:
             path.unlink()
 
 
+def hold(folder: Path) -> int | None:
+    """A lock on `folder` that ends with os.close or with the process. UserError while another run has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"another run is at work in {folder}; wait, or choose another --name.") from None
+    except OSError:  # a file system that has no locks
+        pass
+    return descriptor
+
+
 def save(path: str | Path, state: dict) -> None:
     """Write `state` with its format number and checksum, atomically; TypeError if it is not plain data."""
     state = {**state, "format": FORMAT, "class_names": list(CLASS_NAMES)}

@@ -5,6 +5,7 @@ on --resume.
 import argparse
 import dataclasses
 import difflib
+import math
 import sys
 from collections.abc import Sequence
 from typing import TypeVar
@@ -37,7 +38,7 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
     for name, f in fields.items():
         text = f.metadata["help"] + ("" if f.default == "" else f" (default {f.default})")
         if f.name == "resume":
-            parser.add_argument(name, nargs="?", const="last", metavar="PATH", help=text)
+            parser.add_argument(name, nargs="?", const="last", metavar="PATH", help=text, type=_path)
         elif isinstance(f.default, bool):
             parser.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
         else:
@@ -55,6 +56,18 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
     return vars(known)
 
 
+def restored(cls: type[T], found: object) -> T:
+    """The options that a checkpoint holds. Raises UserError where they are not this version's."""
+    default = {f.name: f.default for f in dataclasses.fields(cls)}
+    if not isinstance(found, dict):
+        raise UserError("the checkpoint holds no options; resume from a last.pth of this suite.")
+    for key, value in found.items():
+        if type(value) not in (type(default.get(key)), {float: int}.get(type(default.get(key)))):
+            raise UserError(f"the checkpoint has the option {key} = {value!r}, which this version does not; "
+                            "go on with the version that wrote it.")
+    return cls(**found)
+
+
 def check(options) -> None:
     """Raise UserError, naming the flag, for a value that an option cannot take."""
     for f in dataclasses.fields(options):
@@ -65,9 +78,16 @@ def check(options) -> None:
             raise UserError(f"{flag(f.name)} {value} is none; {hint}")
         low, high = rules["low"], rules["high"]
         too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
-        if too_low or too_high:
+        if too_low or too_high or value == math.inf:
             bounds = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+            bounds = "finite" if value == math.inf else bounds
             raise UserError(f"{flag(f.name)} is {value:g}; it must be {bounds}.")
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; type a path, or --resume alone for the run's own")
+    return text
 
 
 class _Parser(argparse.ArgumentParser):

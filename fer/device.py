@@ -149,6 +149,18 @@ def _keep_memory() -> None:
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: nothing goes back
 
 
+def in_words(error: Exception, made: Setup, *, batch_size: int, image_size: int) -> str:
+    """What an error of torch's in training says of batches that are too large or too small; else nothing."""
+    full = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in full):
+        return (f"the {made.device.type} memory is too small for batches of {batch_size} at {image_size} "
+                f"pixels in {made.precision}: try a smaller --batch-size or --image-size, or --amp bf16.")
+    if "Expected more than 1 value per channel" in str(error):
+        return (f"--batch-size {batch_size} leaves batch norm one value of each channel at {image_size} "
+                "pixels; it needs two or more images in every process.")
+    return ""
+
+
 def leave(made: Setup) -> None:
     """Leave torchrun's group, if this process is in one."""
     if made.world > 1 and dist.is_initialized():

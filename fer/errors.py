@@ -1,5 +1,6 @@
 """A user's mistake ends in one clear message and an exit code, never in a traceback."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -34,16 +35,30 @@ def first_ten(problems: list[str]) -> str:
 
 
 def command(main):
-    """Decorate a script's main(): a UserError becomes its message on stderr and its exit code."""
+    """Decorate a script's main(): a UserError becomes its message on stderr and its exit code, and so do what
+    the system refuses (4) and a Ctrl-C that nobody waits for (130).
+    """
 
     @functools.wraps(main)
     def run(*args, **kwargs):
+        sys.stdout, sys.stderr = (_speakable(stream) for stream in (sys.stdout, sys.stderr))
         try:
             return main(*args, **kwargs)
         except UserError as error:
-            rank = int(os.environ.get("RANK", 0))
-            label = "stopped" if isinstance(error, Stopped) else "error"
-            print(f"{label}{f' (rank {rank})' if rank else ''}: {error}", file=sys.stderr)
-            sys.exit(error.code)
+            label, text, code = "stopped" if isinstance(error, Stopped) else "error", str(error), error.code
+        except KeyboardInterrupt:
+            label, text, code = "stopped", "at once, by Ctrl-C.", 128 + signal.SIGINT
+        except OSError as error:
+            label, text, code = "error", f"the system refuses: {error}.", 4
+        rank = int(os.environ.get("RANK", 0))
+        sys.stderr.write(f"{label}{f' (rank {rank})' if rank else ''}: {text}\n")
+        sys.exit(code)
 
     return run
+
+
+def _speakable(stream):
+    """`stream`, but never at a loss for a file name's characters; somewhere to write if it is closed."""
+    with contextlib.suppress(AttributeError):  # a notebook's
+        stream.reconfigure(errors="backslashreplace")
+    return stream or open(os.devnull, "w")

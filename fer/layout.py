@@ -214,7 +214,7 @@ def _compare(name: str, labels: dict[str, int], files: dict, read: Callable[[str
     """What disagrees between the CSV `name` and the class folders."""
     if not files.get(name):
         return [f"{name}: is missing beside DATASET/"]
-    table = csv.reader(io.StringIO(_text(read, name)))
+    table = csv.reader(io.StringIO(_text(read, name), newline=None))  # any line ends
     problems: list[str] = []
     listed: set[str] = set()
     try:
@@ -222,7 +222,7 @@ def _compare(name: str, labels: dict[str, int], files: dict, read: Callable[[str
         if [cell.strip() for cell in header] != ["image", "label"]:
             return [f"{name}, line 1: is {','.join(header)[:60]!r}, not 'image,label'"]
         for cells in filter(None, table):
-            where, image = f"{name}, line {table.line_num}", cells[0]
+            where, image = f"{name}, line {table.line_num}", cells[0].strip()
             label = _label(cells[1].strip()) if len(cells) == 2 else None
             if label is None:
                 problems.append(f"{where}: {','.join(cells)[:60]!r} is not an image name and a label 1..7")

@@ -1,8 +1,11 @@
 """What a run writes and prints: its folder, one row an epoch, the final numbers and pictures."""
 
 import csv
+import importlib.util
 import io
 import json
+import os
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,50 +14,47 @@ import torch
 from torch import Tensor, nn
 
 from fer import CLASS_NAMES, device, metrics, plots
-from fer.checkpoint import read, save_model, sweep, write_atomically
+from fer.checkpoint import hold, read, save_model, sweep, write_atomically
 from fer.errors import UserError
 
-FILES = (
-    "options.json",
-    "log.csv",
-    "metrics.json",
-    "predictions.csv",
-    "best_model.pth",
-    "last.pth",
-    "curves.png",
-    "confusion_matrix.png",
-)
-COLUMNS = (
-    ("epoch", 5, "d"),
-    ("train loss", 10, ".3f"),
-    ("train acc", 9, ".2f"),
-    ("val acc", 7, ".2f"),
-    ("val macro-F1", 12, ".2f"),
-    ("val balanced", 12, ".2f"),
-    ("lr", 8, ".1e"),
-    ("images/s", 8, ",.0f"),
-    ("seconds", 7, ".1f"),
-)
+FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
+         "curves.png", "confusion_matrix.png")
+COLUMNS = (("epoch", 5, "d"), ("train loss", 10, ".3f"), ("train acc", 9, ".2f"), ("val acc", 7, ".2f"),
+           ("val macro-F1", 12, ".2f"), ("val balanced", 12, ".2f"), ("lr", 8, ".1e"),
+           ("images/s", 8, ",.0f"), ("seconds", 7, ".1f"))
 
 
 class Run:
-    """The folder results/<Model>/<run>/ and the screen. Only process 0 writes and prints."""
+    """The folder results/<Model>/<run>/ and the screen. Only process 0 writes and prints.
+
+    A context manager, which holds the folder: no other run can write into it meanwhile.
+    """
 
     def __init__(self, model: nn.Module, options, setup: device.Setup) -> None:
         self.name, self.options, self.setup = model.built["name"], options, setup
         self.parameters = sum(p.numel() for p in model.parameters())
         self.folder = self.place(self.name, options)
         self.main = setup.rank == 0
-        self.tensorboard = None
-        if options.resume:
-            self._refuse_finished()
-        else:
-            self._refuse_overwriting()
+        self.tensorboard = self._held = None
+        if options.tensorboard and not importlib.util.find_spec("tensorboard"):
+            raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard.")
+        self._refuse()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.tensorboard:
+            self.tensorboard.close()
+        if self._held is not None:
+            os.close(self._held)
 
     @staticmethod
     def place(name: str, options) -> Path:
         """The folder of a run with these options."""
-        faces = options.data == "synthetic" or (Path(options.data) / "drawn.json").is_file()
+        if options.name in (".", "..") or set(options.name) & {"/", "\\"}:
+            raise UserError(f"--name {options.name} must be the name of a folder; --output says where it is.")
+        faces = options.data == "synthetic" or os.path.isfile(Path(options.data) / "drawn.json")
         drawn = "drawn-" if faces else ""
         return Path(options.output) / name / (options.name or f"{drawn}seed{options.seed}")
 
@@ -63,37 +63,39 @@ class Run:
         """The file that --resume goes on from."""
         return Run.place(name, options) / "last.pth" if options.resume == "last" else Path(options.resume)
 
-    def _refuse_overwriting(self) -> None:
-        if self.options.overwrite:
+    def _refuse(self) -> None:
+        """Raise UserError where this run would spoil the one that is in its folder, or has nothing to do."""
+        finished, log = os.path.isfile(self.folder / "metrics.json"), self.folder / "log.csv"
+        begun_in = os.path.realpath(self.checkpoint(self.name, self.options).parent)
+        if self.options.resume and begun_in == os.path.realpath(self.folder):
+            epochs = self._epochs() if finished else 0
+            if self.options.epochs <= epochs:
+                raise UserError(f"{self.folder} is finished; its numbers are in metrics.json. To train on, "
+                                f"give more than its {epochs} --epochs.")
+        elif self.options.overwrite:
             return
-        if (self.folder / "metrics.json").exists():
-            raise UserError(
-                f"{self.folder} holds a finished run. To replace it type --overwrite, to keep it choose "
-                "another --name or --seed."
-            )
-        log = self.folder / "log.csv"
-        if log.exists():
-            done = max(0, len(log.read_text().splitlines()) - 1)
-            raise UserError(
-                f"{self.folder} holds an unfinished run of {done} epochs. To go on type --resume, to begin "
-                "again --overwrite."
-            )
+        elif finished:
+            raise UserError(f"{self.folder} holds a finished run. To replace it type --overwrite, to keep it "
+                            "choose another --name or --seed.")
+        elif os.path.isfile(log):
+            done = max(0, len(log.read_bytes().splitlines()) - 1)
+            raise UserError(f"{self.folder} holds an unfinished run of {done} epochs. To go on type "
+                            "--resume, to begin again --overwrite.")
 
-    def _refuse_finished(self) -> None:
+    def _epochs(self) -> int:
+        """How many epochs the run in the folder was to have; 0 where its options.json is damaged."""
         try:
-            epochs = json.loads((self.folder / "options.json").read_text())["epochs"]
-        except (OSError, ValueError, KeyError):
-            return
-        if (self.folder / "metrics.json").exists() and self.options.epochs <= epochs:
-            raise UserError(
-                f"{self.folder} is finished; its numbers are in metrics.json. To train on, give more than "
-                f"its {epochs} --epochs."
-            )
+            return int(json.loads((self.folder / "options.json").read_bytes())["epochs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
 
     def say(self, text: str) -> None:
-        """Print a line, whole and at once, from process 0."""
-        if self.main:
-            print(text, flush=True)
+        """Print a line, whole and at once, from process 0. Where nobody reads any more, the run goes on."""
+        try:
+            if self.main:
+                print(text, flush=True)
+        except OSError:
+            sys.stdout = open(os.devnull, "w")
 
     def begin(self, sets: dict, found: str) -> None:
         """Make the folder, write options.json, say what was found and what will run. `sets` are the datasets
@@ -109,22 +111,19 @@ class Run:
         if self.main:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(
-                    f"{self.folder} cannot be made ({error.strerror}); choose another --output.", code=4
-                ) from None
-            sweep(self.folder)
-            if not self.options.resume:
-                for file in FILES:
+                self._held = hold(self.folder)
+                self._refuse()  # once more: a run may have ended there while this one read its data
+                sweep(self.folder)
+                for file in () if self.options.resume else FILES:
                     (self.folder / file).unlink(missing_ok=True)
-            self._write("options.json", _json(public(self.options)))
+            except OSError as error:
+                raise UserError(f"{error.filename or self.folder} cannot be made or replaced "
+                                f"({error.strerror}); choose another --output.", code=4) from None
+            if not self.options.resume:
+                self._write("options.json", _json(public(self.options)))
             if self.options.tensorboard:
-                try:
-                    from torch.utils.tensorboard import SummaryWriter
-                except ImportError:
-                    raise UserError(
-                        "--tensorboard needs the package tensorboard: pip install tensorboard."
-                    ) from None
+                from torch.utils.tensorboard import SummaryWriter
+
                 self.tensorboard = SummaryWriter(self.folder / "tensorboard")
         self.say("\n" + "  ".join(f"{title:>{width}}" for title, width, _ in COLUMNS))
 
@@ -137,21 +136,31 @@ class Run:
         if "optimizer" not in found:
             raise UserError(f"{path} holds a model, not the state of a run; resume from a last.pth.")
         for key, what in (("model", "model"), ("split_hash", "val split"), ("train_hash", "training images")):
-            if found[key] != state[key]:
-                raise UserError(
-                    f"{path} was written with another {what} ({found[key]}, now {state[key]}); resume it "
-                    "with the data and model it was begun with."
-                )
-        model.load_state_dict(found["weights"])
-        if ema.decay:
-            ema.average.load_state_dict(found["ema"])
-            ema.steps = found["ema_steps"]
-        optimizer.load_state_dict(found["optimizer"])
-        self.setup.scaler.load_state_dict(found["scaler"])
-        found["best"]["weights"] = {k: v.to(self.setup.device) for k, v in found["best"]["weights"].items()}
-        for row in found["log"]:
-            self.say(self._line(row, better=row["epoch"] == found["best"]["epoch"]))
-        return {key: found[key] for key in state} | {"options": state["options"]}
+            if found.get(key) != state[key]:
+                raise UserError(f"{path} was written with another {what} ({found.get(key)}, now "
+                                f"{state[key]}); resume it with the data and model it was begun with.")
+        try:
+            model.load_state_dict(found["weights"])
+            if ema.decay:
+                ema.average.load_state_dict(found["ema"])
+                ema.steps = found["ema_steps"]
+            optimizer.load_state_dict(found["optimizer"])
+            if found["scaler"]:  # empty where the precision needed none, as on a CPU
+                self.setup.scaler.load_state_dict(found["scaler"])
+            best = found["best"]
+            best["weights"] = {k: v.to(self.setup.device) for k, v in best["weights"].items()}
+            for row in found["log"]:
+                self.say(self._line(row, better=row["epoch"] == best["epoch"]))
+            state = {key: found[key] for key in state} | {"options": state["options"]}
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise UserError(f"{path} does not fit this version of the suite ({type(error).__name__}: "
+                            f"{str(error)[:200]}); go on with the version that wrote it.") from None
+        if self.main:
+            (self.folder / "metrics.json").unlink(missing_ok=True)  # from here on the run is not finished
+            self._write("options.json", _json(public(self.options)))
+            if state["log"]:
+                self._write("log.csv", _table(state["log"]))
+        return state
 
     def row(
         self, epoch: int, trained: dict, val: dict, *, lr: float, images_per_second: float, seconds: float
@@ -169,7 +178,7 @@ class Run:
         row = rows[-1]
         self.say(self._line(row, better=better))
         if self.main:
-            self._write("log.csv", _csv(list(row), [list(r.values()) for r in rows]))
+            self._write("log.csv", _table(rows))
         if self.tensorboard:
             for key, value in row.items():
                 self.tensorboard.add_scalar(key.replace("_", "/", 1), value, row["epoch"])
@@ -177,17 +186,8 @@ class Run:
 
     def _line(self, row: dict, *, better: bool) -> str:
         per_cent = {k: 100 * v for k, v in row.items() if "acc" in k or "f1" in k}
-        keys = (
-            "epoch",
-            "train_loss",
-            "train_accuracy",
-            "val_accuracy",
-            "val_macro_f1",
-            "val_balanced_accuracy",
-            "lr",
-            "images_per_second",
-            "seconds",
-        )
+        keys = ("epoch", "train_loss", "train_accuracy", "val_accuracy", "val_macro_f1",
+                "val_balanced_accuracy", "lr", "images_per_second", "seconds")
         values = ({**row, **per_cent}[key] for key in keys)
         return "  ".join(f"{v:>{w}{f}}" for v, (_, w, f) in zip(values, COLUMNS)) + ("  *" if better else "")
 
@@ -206,7 +206,8 @@ class Run:
         numbers = {
             "model": self.name, "run": self.folder.name,
             "data": "drawn faces" if test_set.drawn else "RAF-DB", "weights": self.options.weights,
-            "finished": reason, "epochs": state["epoch"], "best_epoch": state["best"]["epoch"], "post_hoc_tau": tau,
+            "finished": reason, "epochs": state["epoch"], "best_epoch": state["best"]["epoch"],
+            "post_hoc_tau": tau,
             "val": metrics.report(val.softmax(1).numpy(), self.sets["val"].labels.numpy()),
             "test": metrics.report(probabilities, test_set.labels.numpy()),
             "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state["log"]),
@@ -218,18 +219,16 @@ class Run:
         }
         save_model(self.folder / "best_model.pth", state, model.state_dict(), post_hoc_tau=tau)
         rows = [
-            [
-                name,
-                CLASS_NAMES[label],
-                *(f"{p:.9g}" for p in row),
-            ]  # nine digits give back every bit of a float32
+            [name, CLASS_NAMES[label], *(f"{p:.9g}" for p in row)]  # nine digits: every bit of a float32
             for name, label, row in zip(test_set.names, test_set.labels.tolist(), probabilities)
         ]
         self._write("predictions.csv", _csv(["image", "label", *CLASS_NAMES], rows))
         title = f"{self.name}, {self.folder.name}, {numbers['data']}"
-        plots.curves(state["log"], self.folder / "curves.png", title=title)
         matrix = numbers["test"]["confusion_matrix"]
-        plots.confusion(matrix, self.folder / "confusion_matrix.png", title=f"{title}: test")
+        write_atomically(self.folder / "curves.png",
+                         lambda file: plots.curves(state["log"], file, title=title))
+        write_atomically(self.folder / "confusion_matrix.png",
+                         lambda file: plots.confusion(matrix, file, title=f"{title}: test"))
         self._write("metrics.json", _json(numbers))  # last: a run is finished when this file is there
         self._summary(numbers)
         return numbers
@@ -253,8 +252,13 @@ class Run:
 
     def resume_command(self) -> str:
         """What to type to go on with this run."""
-        typed = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
-        return " ".join(["python", sys.argv[0], *typed, "--resume"])
+        argv = ["--begin", *sys.argv[1:]]
+        typed = [word for before, word in zip(argv, argv[1:])
+                 if word.split("=")[0] not in ("--overwrite", "--resume")
+                 and (before != "--resume" or word.startswith("--"))]
+        processes = os.environ.get("LOCAL_WORLD_SIZE", self.setup.world)
+        launcher = ["torchrun", f"--nproc_per_node={processes}"] if self.setup.world > 1 else ["python"]
+        return shlex.join([*launcher, sys.argv[0], *typed, "--resume"])
 
     def last_good(self, state: dict) -> str:
         """A sentence that names the checkpoint to go back to."""
@@ -265,13 +269,17 @@ class Run:
 
 
 def public(options) -> dict:
-    """The options as written down: of paths their last names only, for runs are passed on and machines are not."""
+    """The options as written down, of paths the last names only: runs are passed on, machines are not."""
     values = asdict(options)
     return {**values, **{key: Path(values[key]).name for key in ("data", "output", "resume")}}
 
 
 def _json(value: dict) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def _table(log: list[dict]) -> str:
+    return _csv(list(log[0]), [list(row.values()) for row in log])
 
 
 def _csv(header: list, rows: list[list]) -> str:

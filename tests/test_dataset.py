@@ -155,7 +155,7 @@ def test_bad_images_are_counted_and_named(tree, kind):
     for split, of, files in (("train", 140, bad[:2]), ("val", 140, bad[:2]), ("test", 70, bad[2:])):
         text = refusal(tree, split, skip_bad=split == "test")  # test images are never left out
         official = "train" if split == "val" else split
-        assert text.startswith(f"2 of {of} {official} images cannot be used:\n"), text
+        assert text.startswith(f"2 of {of} {official} images in {tree} cannot be used:\n"), text
         assert all(f"{file.relative_to(tree)}: " in text for file in files) and text.count(reason) == 2, text
         assert ("--skip-bad" in text) == (split != "test")
 

@@ -56,9 +56,9 @@ def test_signals_become_a_flag_and_the_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with Interrupt() as interrupt:
         assert interrupt.number == 0
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert interrupt.number == signal.SIGTERM
-        os.kill(os.getpid(), signal.SIGTERM)  # schedulers send it more than once
+        signal.raise_signal(signal.SIGTERM)  # schedulers send it more than once
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     with Interrupt() as again:
         assert again.number == 0
@@ -66,10 +66,10 @@ def test_signals_become_a_flag_and_the_handlers_come_back():
 
 def test_a_second_ctrl_c_ends_at_once():
     with Interrupt() as interrupt:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert interrupt.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

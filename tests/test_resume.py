@@ -1,0 +1,158 @@
+"""Resume equality and determinism of models that test_train.py leaves out, and odd resumes (25 s).
+
+ALL_MODELS=1 python -m pytest tests/test_resume.py        # the large ones too: gigabytes, minutes
+"""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_train import assert_equal, folder, rows, run, stop_at_epoch, stop_at_step
+
+import fer.checkpoint
+import train_function
+from fer import device
+from fer.checkpoint import read, save
+from fer.errors import Stopped, UserError
+from fer.report import Run
+
+SIZES = {"ConvNet": 40, "ResNet18": 32, "VGG16": 32, "GoogLeNet": 32, "ViT-B16": 32, "ViT-mod": 20}
+EVERY = list(SIZES) if os.environ.get("ALL_MODELS") else ["GoogLeNet"]
+
+
+@pytest.fixture
+def options(drawn, tmp_path):
+    """Everything random switched on, small enough for seconds."""
+    return train_function.Options(data=str(drawn), output=str(tmp_path), epochs=3, batch_size=16, ema=0.9,
+                                  image_size=40, balance="sqrt-sampler", warmup_epochs=1, device="cpu")
+
+
+def stopped_in_epoch_2(options, name="ConvNet"):
+    """Run until a Ctrl-C in the middle of epoch 2."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_at_step(patch, 11)
+        run(options, name)
+    return options
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_resume_is_exact(options, tmp_path, name):
+    """Shuffled, sampled, augmented, with dropout where the model has it, and with EMA."""
+    options = replace(options, image_size=SIZES[name], epochs=2)
+    whole, parts = (replace(options, output=str(tmp_path / part)) for part in ("whole", "parts"))
+    run(whole, name)
+    stopped_in_epoch_2(parts, name)
+    torch.manual_seed(99)  # whatever happened in between must not matter
+    run(parts, name, resume="last")
+    a, b = folder(whole, name), folder(parts, name)
+    assert rows(a) == rows(b) and len(rows(a)) == 2
+    for file in ("last.pth", "best_model.pth"):
+        assert_equal(read(f"{a}/{file}"), read(f"{b}/{file}"))
+    shutil.rmtree(a)  # some are gigabytes
+    shutil.rmtree(b)
+
+
+@pytest.mark.parametrize("name", ["VGG16", "ViT-B16", "ViT-mod"])
+def test_deterministic_twice(options, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(fer.checkpoint, "save", lambda path, state: None)  # gigabytes that nobody reads
+    monkeypatch.setattr(train_function.metrics, "cost", lambda *_, **__: {})
+    small = replace(options, epochs=1, image_size=SIZES[name], train_fraction=0.2, ema=0, deterministic=True)
+    a, b = (run(replace(small, output=str(tmp_path / part)), name) for part in "ab")
+    assert a["test"] == b["test"] and a["val"] == b["val"]
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_finished_run_that_goes_on_can_be_stopped_and_goes_on_again(options):
+    """With more epochs it is a run like any other: until they are done it is not finished."""
+    run(replace(options, epochs=1))
+    more = replace(options, epochs=3, resume="last")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_at_epoch(patch, 1)
+        run(more)
+    assert not os.path.exists(f"{folder(options)}/metrics.json")
+    assert run(more)["epochs"] == 3
+    assert [row["epoch"] for row in rows(folder(options))] == ["1", "2", "3"]
+
+
+def contents(path: str) -> dict:
+    return {file.name: file.read_bytes() for file in Path(path).iterdir()}
+
+
+def test_a_resume_that_is_refused_changes_nothing(options):
+    run(replace(options, epochs=1))
+    before = contents(folder(options))
+    with pytest.raises(UserError, match="another training images"):
+        run(options, resume="last", train_fraction=0.5)
+    assert before == contents(folder(options))
+
+
+def test_a_checkpoint_goes_on_under_another_name_but_not_over_another_run(options):
+    last = f"{folder(stopped_in_epoch_2(options))}/last.pth"
+    run(replace(options, name="there", epochs=1))
+    with pytest.raises(UserError, match="holds a finished run"):
+        run(replace(options, name="there", resume=last))
+    done = run(replace(options, name="copy", epochs=1, resume=last))  # only to evaluate
+    assert done["epochs"] == 1 and len(rows(f"{options.output}/ConvNet/copy")) == 1
+
+
+@pytest.mark.parametrize("broken", [b"[]", b"\xff\xfe{", b'{"epochs": null}'])
+def test_broken_options_json(options, broken):
+    """It is a record for readers; what counts is in the checkpoint."""
+    run(replace(options, epochs=1))
+    path = f"{folder(options)}/options.json"
+    with open(path, "wb") as file:
+        file.write(broken)
+    assert run(replace(options, epochs=2, resume="last"))["epochs"] == 2
+    with open(path) as file:
+        assert json.load(file)["epochs"] == 2
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_precision_may_change_on_the_way(options, monkeypatch, first):
+    """From a CPU, whose precision needs no scaling, to a GPU in fp16 and back; here the scaler only."""
+    setup, scales = device.setup, iter([first, not first])
+
+    def setup_with_scaler(*args, **kwargs):
+        made = setup(*args, **kwargs)
+        made.scaler = torch.amp.GradScaler("cpu", enabled=next(scales))
+        return made
+
+    monkeypatch.setattr(device, "setup", setup_with_scaler)
+    stopped_in_epoch_2(options)
+    assert bool(read(f"{folder(options)}/last.pth")["scaler"]) == first
+    assert run(options, resume="last")["epochs"] == 3
+
+
+@pytest.mark.parametrize("key, value, said", [
+    ("split_hash", None, "another val split"), ("train_hash", "0", "another training images"),
+    ("model", {"name": "ViT-mod", "num_classes": 7, "image_size": 40}, "another model"),
+    ("weights", {}, "does not fit"), ("optimizer", {"state": {}, "param_groups": []}, "does not fit"),
+    ("best", {}, "does not fit"), ("log", [{}], "does not fit"), ("epoch", None, "does not fit"),
+    ("ema", {"a": torch.ones(1)}, "does not fit")])
+def test_a_checkpoint_of_something_else_is_refused_in_words(options, tmp_path, key, value, said):
+    stopped_in_epoch_2(options)
+    path = f"{folder(options)}/last.pth"
+    state = read(path) | {key: value}
+    if value is None:
+        del state[key]
+    save(path, state)
+    with pytest.raises(UserError, match=f"{path}.*{said}"):
+        run(options, resume="last")
+
+
+@pytest.mark.parametrize("typed, expected", [
+    ("--seed 3", "--seed 3 --resume"), ("--resume a/last.pth --seed 3", "--seed 3 --resume"),
+    ("--resume --overwrite", "--resume"), ("--resume=a --data b", "--data b --resume")])
+def test_the_command_that_goes_on(options, monkeypatch, typed, expected):
+    monkeypatch.setattr(sys, "argv", ["train_ConvNet.py", *typed.split()])
+    model = train_function.models.build("ConvNet", image_size=40)
+    run = Run(model, options, device.Setup(torch.device("cpu"), None))
+    assert run.resume_command() == f"python train_ConvNet.py {expected}"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    run.setup.world = 2
+    assert run.resume_command() == f"torchrun --nproc_per_node=2 train_ConvNet.py {expected}"
