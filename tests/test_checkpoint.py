@@ -229,7 +229,8 @@ def test_a_folder_without_the_right_to_write_or_read():
         path = Path(folder) / "last.pth"
         save(path, state())
         os.chmod(folder, 0o500)
-        with pytest.raises(UserError, match=r"could not be written \(Permission denied\); the file that stood"):
+        message = r"could not be written \(Permission denied\); the file that stood"
+        with pytest.raises(UserError, match=message):
             save(path, state())
         assert read(path)
         os.chmod(path, 0)

@@ -1,4 +1,4 @@
-"""Two gloo processes are one process with the same global batch. python -m pytest tests/test_distributed.py"""
+"""Two gloo processes are one process with the same global batch."""
 
 import csv
 import json
@@ -40,7 +40,8 @@ def script(tmp_path):
 
 
 def command(processes, script, *argv):
-    launcher = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = torchrun if processes > 1 else []
     return [sys.executable, *launcher, str(script), *map(str, argv)]
 
 
@@ -54,7 +55,8 @@ def test_two_processes_reach_what_one_reaches(script, drawn, tmp_path):
         output = tmp_path / str(processes)
         done = subprocess.run(
             command(processes, script, "--data", drawn, "--output", output, "--image-size", 40, "--epochs", 3,
-                    "--batch-size", 32, "--amp", "off", "--device", "cpu", "--balance", "weights", "--ema", 0.9),
+                    "--batch-size", 32, "--amp", "off", "--device", "cpu", "--balance", "weights",
+                    "--ema", 0.9),
             env=environment(), capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         folder = output / "ConvNet/drawn-seed0"
@@ -78,8 +80,8 @@ def test_batch_that_cannot_be_shared(script, drawn, tmp_path):
 
 def test_sigterm_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path):
     argv = ("--data", drawn, "--output", tmp_path, "--image-size", 40, "--epochs", 500, "--device", "cpu")
-    process = subprocess.Popen(command(2, script, *argv), env=environment(), text=True, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(command(2, script, *argv), env=environment(), text=True, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     for line in process.stdout:
         if line.split()[:1] == ["2"]:
             os.killpg(process.pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The loop: it learns, it resumes to the last bit, it stops when asked. python -m pytest tests/test_train.py"""
+"""The loop: it learns, it resumes to the last bit, it stops when asked."""
 
 import csv
 import dataclasses
@@ -41,7 +41,7 @@ def run(options, name="ConvNet", **changes):
 
 
 def folder(options, name="ConvNet"):
-    return next((os.path.join(options.output, name, run) for run in os.listdir(f"{options.output}/{name}")))
+    return next(os.path.join(options.output, name, run) for run in os.listdir(f"{options.output}/{name}"))
 
 
 def rows(path):
@@ -65,7 +65,8 @@ def leaves(value, path=""):
 def assert_equal(a, b):
     a, b = dict(leaves(a)), dict(leaves(b))
     assert a.keys() == b.keys()
-    different = [key for key in a if not (torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key])]
+    different = [key for key, value in a.items()
+                 if not (torch.equal(value, b[key]) if torch.is_tensor(value) else value == b[key])]
     assert different == []
 
 
@@ -211,12 +212,15 @@ def test_other_data_is_refused_on_resume(options, monkeypatch):
 
 def test_finished_runs_are_not_overwritten(options):
     run(options, epochs=1)
-    before = {name: os.stat(f"{folder(options)}/{name}").st_mtime_ns for name in os.listdir(folder(options))}
+    def times():
+        return {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder(options))}
+
+    before = times()
     with pytest.raises(UserError, match="finished run.*--overwrite"):
         run(options, epochs=1)
     with pytest.raises(UserError, match="is finished"):
         run(options, epochs=1, resume="last")
-    assert before == {name: os.stat(f"{folder(options)}/{name}").st_mtime_ns for name in os.listdir(folder(options))}
+    assert before == times()
     run(options, epochs=1, overwrite=True)
     run(options, epochs=2, resume="last")  # more epochs go on
     assert [row["epoch"] for row in rows(folder(options))] == ["1", "2"]
@@ -234,7 +238,8 @@ def test_loss_that_is_not_finite(options, monkeypatch):
     calls, loss = iter(range(1, 100)), Balance.loss
     monkeypatch.setattr(Balance, "loss", lambda self, *a, **k: loss(self, *a, **k) * (
         float("nan") if next(calls) == 11 else 1))
-    with pytest.raises(UserError, match="no longer finite in epoch 2.*learning rate.*fp32.*last.pth, of epoch 1") as error:
+    message = "no longer finite in epoch 2.*learning rate.*fp32.*last.pth, of epoch 1"
+    with pytest.raises(UserError, match=message) as error:
         run(options, amp="off")
     assert error.value.code == 3
     state = read(f"{folder(options)}/last.pth")
@@ -264,12 +269,13 @@ def test_val_is_never_trained_on_and_test_is_opened_once(options, monkeypatch):
     run(options)
     sets = [train_function.RAFDBDataset(options.data, split) for split in ("train", "val", "test")]
     assert not set(sets[0].names) & set(sets[1].names)
-    assert opened == [len(sets[1])] * 4 + [len(sets[2])]  # val after each epoch and for the best; test at the end
+    assert opened == [len(sets[1])] * 4 + [len(sets[2])]  # val after each epoch and at the end
 
 
 @pytest.mark.parametrize("name, size", [("ConvNet", 40), ("ResNet18", 32), ("GoogLeNet", 32)])
 def test_deterministic_twice(options, tmp_path, name, size):
-    a, b = (run(options, name, epochs=1, image_size=size, deterministic=True, output=str(tmp_path / x)) for x in "ab")
+    how = dict(epochs=1, image_size=size, deterministic=True)
+    a, b = (run(options, name, output=str(tmp_path / x), **how) for x in "ab")
     assert a["test"] == b["test"] and a["val"] == b["val"]
 
 
@@ -282,8 +288,8 @@ def test_options_are_frozen():
     """Thirty at most; a new one needs a reason and a line here."""
     assert [f.name for f in dataclasses.fields(Options)] == (
         "data output name seed epochs batch_size lr weight_decay warmup_epochs image_size weights balance "
-        "label_smoothing augment ema grad_clip patience val_fraction train_fraction resolution device amp compile "
-        "resume overwrite skip_bad tensorboard deterministic").split()
+        "label_smoothing augment ema grad_clip patience val_fraction train_fraction resolution device amp "
+        "compile resume overwrite skip_bad tensorboard deterministic").split()
     assert all(f.metadata["help"] for f in dataclasses.fields(Options))
 
 
@@ -315,8 +321,9 @@ def test_imagenet_for_a_model_without_it():
         parse("ConvNet", {"none": {}}, ["--weights", "imagenet"])
 
 
-@pytest.mark.parametrize("device, amp, message", [("gpu", "auto", "use auto, cpu, cuda"), ("cuda:99", "auto", "cuda"),
-                                                  ("cpu", "fp16", "needs a GPU")])
+@pytest.mark.parametrize("device, amp, message", [
+    ("gpu", "auto", "use auto, cpu, cuda"), ("cuda:99", "auto", "cuda"), ("cpu", "fp16", "needs a GPU"),
+])
 def test_devices_that_are_not_there(options, device, amp, message):
     with pytest.raises(UserError, match=message):
         run(options, device=device, amp=amp)
