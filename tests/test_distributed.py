@@ -80,8 +80,8 @@ def test_batch_that_cannot_be_shared(script, drawn, tmp_path):
 
 def test_sigterm_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path):
     argv = ("--data", drawn, "--output", tmp_path, "--image-size", 40, "--epochs", 500, "--device", "cpu")
-    process = subprocess.Popen(command(2, script, *argv), env=environment(), text=True, start_new_session=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command(2, script, *argv), env=environment(), start_new_session=True, **pipes)
     for line in process.stdout:
         if line.split()[:1] == ["2"]:
             os.killpg(process.pid, signal.SIGTERM)
