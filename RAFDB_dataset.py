@@ -8,7 +8,6 @@ python RAFDB_dataset.py raf-db-dataset               # checks the data and says 
 
 import functools
 import hashlib
-import io
 import json
 import os
 import sys
@@ -22,13 +21,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 from torch.utils.data import Dataset
 
 from fer import CLASS_NAMES
 from fer.checkpoint import replace_file
 from fer.errors import UserError, command, first_ten
 from fer.layout import Row, Source, find
+from fer.picture import Unusable, opened
 from fer.synthetic import VERSION, draw_dataset
 
 SIDE = 100  # pixels
@@ -227,20 +227,13 @@ def decode_face(data: bytes) -> np.ndarray:
 
     Nothing is decoded before the header has promised 100 x 100 pixels: no file can ask for more memory.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            if image.size != (SIDE, SIDE):
-                reason = f"is {image.width} x {image.height} pixels, not {SIDE} x {SIDE}"
-            elif image.mode not in MODES:
-                reason = f"has the pixel format {image.mode}, not 8 bits a channel"
-            else:
-                ImageOps.exif_transpose(image, in_place=True)
-                return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and more
-        reason = f"cannot be decoded: {error}"[:160]
-        if isinstance(error, UnidentifiedImageError):
-            reason = "is not a JPEG or PNG image" if data else "is empty"
-    raise ValueError(reason)
+    with opened(data) as image:
+        if image.size != (SIDE, SIDE):
+            raise Unusable(f"is {image.width} x {image.height} pixels, not {SIDE} x {SIDE}")
+        if image.mode not in MODES:
+            raise Unusable(f"has the pixel format {image.mode}, not 8 bits a channel")
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
 
 
 @command

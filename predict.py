@@ -1,7 +1,7 @@
 """The expression of every face in your own photos, by a trained model.
 
 python predict.py photo.jpg folder/ --model results/ResNet18/seed0
-python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv > faces.csv
+python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv
 
 Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see fer/faces.py).
 Exit code 1 where a file could not be used or no face was found in it, 2 where nothing could be done at all.
@@ -35,20 +35,39 @@ ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)
 def arguments() -> argparse.Namespace:
     """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a JPEG or PNG, a folder of them, or - for standard input")
-    parser.add_argument("--model", action="append", default=[], metavar="RUN", help="a run's folder or its .pth (may be repeated)")
-    parser.add_argument("--ensemble", action="store_true", help="let several models vote: the mean of their probabilities")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="a JPEG or PNG, a folder of them, or - for standard input"
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="a run's folder or its .pth (may be repeated)",
+    )
+    parser.add_argument(
+        "--ensemble", action="store_true", help="let several models vote: the mean of their probabilities"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV with all seven probabilities")
     form.add_argument("--json", action="store_true", help="print JSON with all seven probabilities")
-    parser.add_argument("--save-images", type=Path, metavar="DIR", help="write the photos there, with boxes, labels and bars")
-    parser.add_argument("--topk", type=int, default=2, choices=range(1, 8), metavar="K", help="expressions to show a face (default 2)")
+    parser.add_argument(
+        "--save-images", type=Path, metavar="DIR", help="write the photos there, with boxes, labels and bars"
+    )
+    parser.add_argument(
+        "--topk",
+        type=int,
+        default=2,
+        choices=range(1, 8),
+        metavar="K",
+        help="expressions to show a face (default 2)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args()
 
 
 def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[nn.Module]:
-    """The models, on the device. Raises UserError where there is none, or several that were not told to vote."""
+    """The models, on the device. Raises UserError for none, and for several that were not told to vote."""
     if not paths:
         runs = [str(file.parent) for file in map(trained, models.NAMES) if file]
         here = f"trained here: {', '.join(runs)}" if runs else "train one first, such as with train_ResNet.py"
@@ -58,7 +77,10 @@ def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[n
     networks = [models.load(find(path)) for path in paths]
     for path, network in zip(paths, networks):
         if network.checkpoint["options"].get("data") == "synthetic":
-            print(f"note: {path} was trained on drawn faces; what it says about real ones means nothing.", file=sys.stderr)
+            print(
+                f"note: {path} was trained on drawn faces; what it says about real ones means nothing.",
+                file=sys.stderr,
+            )
     return [network.to(setup.device) for network in networks]
 
 
@@ -78,7 +100,11 @@ def listed(images: Sequence[str]) -> list[str]:
 def read(name: str) -> bytes:
     """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
     if os.path.isdir(name):
-        inside = "a model, not images: name it with --model" if list(Path(name).glob("*.pth")) else "no JPEG or PNG"
+        inside = (
+            "a model, not images: name it with --model"
+            if list(Path(name).glob("*.pth"))
+            else "no JPEG or PNG"
+        )
         raise ValueError(f"the folder holds {inside}")
     if name == "-":
         return sys.stdin.buffer.read(faces.MAX_BYTES + 1)
@@ -86,9 +112,11 @@ def read(name: str) -> bytes:
         return file.read(faces.MAX_BYTES + 1)
 
 
-def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *, draw: Callable | None) -> Iterator[dict]:
-    """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is an
-    aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
+def predict(
+    names: list[str], networks: list[nn.Module], setup: device.Setup, *, draw: Callable | None
+) -> Iterator[dict]:
+    """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is
+    an aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
 
     `draw(name, photo, rows)` is called for every file with faces.
     """
@@ -117,14 +145,24 @@ def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *,
             pixels = [face.pixels for found, _, _ in looked for face in found]
             answers = iter(())
             if pixels:
-                answers = iter(probabilities(networks, torch.from_numpy(np.stack(pixels)), setup=setup).tolist())
+                answers = iter(
+                    probabilities(networks, torch.from_numpy(np.stack(pixels)), setup=setup).tolist()
+                )
             for name, (found, data, error) in zip(part, looked):
                 rows = [{"file": name, "error": error}] if error else []
                 for number, face in enumerate(found, 1):
                     p = dict(zip(CLASS_NAMES, next(answers)))
                     best = max(p, key=p.get)
-                    rows.append({"file": name, "face": number, "box": face.box, "expression": best,
-                                 "probability": p[best], "probabilities": p})
+                    rows.append(
+                        {
+                            "file": name,
+                            "face": number,
+                            "box": face.box,
+                            "expression": best,
+                            "probability": p[best],
+                            "probabilities": p,
+                        }
+                    )
                 if draw and found:
                     draw(name, faces.open_photo(data), rows)
                 yield from rows
@@ -165,7 +203,9 @@ def mark(photo: Image.Image, rows: Sequence[dict], *, topk: int) -> Image.Image:
         pen.rectangle((x, y, x + width, y + height), fill=DARK)
         for i, (name, p) in enumerate(ranked(row, topk)):
             at = y + i * line
-            pen.rectangle((x + 6 * size, at + 3, x + 6 * size + p * (width - 10 * size), at + line - 3), fill=ORANGE)
+            pen.rectangle(
+                (x + 6 * size, at + 3, x + 6 * size + p * (width - 10 * size), at + line - 3), fill=ORANGE
+            )
             pen.text((x + size / 3, at), name, "white", font)
             pen.text((x + width - 3.5 * size, at), f"{100 * p:.0f} %", "white", font)
     return photo
@@ -191,11 +231,15 @@ def saver(folder: Path, topk: int) -> Callable:
 
 def print_table(rows: Iterator[dict], topk: int, width: int) -> None:
     """The table for people: one line a face, as the answers come."""
-    tqdm.write(f"{'file':{width}}  face  {'expression':10}  probability" + ("  runner-up" if topk > 1 else ""))
+    tqdm.write(
+        f"{'file':{width}}  face  {'expression':10}  probability" + ("  runner-up" if topk > 1 else "")
+    )
     for row in rows:
         first, *others = ranked(row, topk)
         text = ", ".join(f"{name} {100 * p:.1f} %" for name, p in others)
-        line = f"{shown(row['file']):{width}}  {row['face']:4}  {first[0]:10}  {100 * first[1]:9.1f} %  {text}"
+        line = (
+            f"{shown(row['file']):{width}}  {row['face']:4}  {first[0]:10}  {100 * first[1]:9.1f} %  {text}"
+        )
         tqdm.write(line.rstrip())
 
 
