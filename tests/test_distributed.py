@@ -76,18 +76,20 @@ def test_batch_that_cannot_be_shared(script, drawn, tmp_path):
     assert "--batch-size 33 cannot be shared by 2 processes" in done.stderr
 
 
-def test_sigterm_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path, number):
     argv = ("--data", drawn, "--output", tmp_path, "--image-size", 40, "--epochs", 500, "--device", "cpu")
     process = subprocess.Popen(command(2, script, *argv), env=environment(), text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, start_new_session=True)
     for line in process.stdout:
         if line.split()[:1] == ["2"]:
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, number)
             break
     begun = time.monotonic()
     _, errors = process.communicate(timeout=90)
     assert time.monotonic() - begun < 29  # torchrun kills after 30 s
-    assert process.returncode != 0 and "stopped: by SIGTERM" in errors
+    assert process.returncode != 0 and f"stopped: by {number.name}" in errors
+    assert "go on with: torchrun --nproc_per_node=2 " in errors
     done = subprocess.run(command(1, script, *argv[:4], "--epochs", 3, "--resume"), env=environment(),
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -99,13 +99,13 @@ def a_spoiled_dataset(root: Path, draw: random.Random) -> Path:
     """A small tree or zip in a random layout with one to three faults; where it is."""
     layout = draw.choice((kaggle, kaggle, official))
     layout(root, face=draw.choice(FILES))
-    for _ in range(draw.choice((1, 1, 2, 3))):
+    for step in range(draw.choice((1, 1, 2, 3))):
         files = sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink())
         tables = [p for p in files if p.suffix in (".csv", ".txt")]
         path = draw.choice((tables if draw.random() < 0.4 else files) or [root / "none"])
         folder = path.parent
         if folder != root and draw.random() < 0.1:
-            draw.choice((shutil.rmtree, lambda p: p.rename(p.with_name("fear")), lambda p: shutil.copytree(
+            draw.choice((shutil.rmtree, lambda p: p.rename(p.with_name(f"fear{step}")), lambda p: shutil.copytree(
                 p, p.with_name("8"), symlinks=True, ignore=pipes, dirs_exist_ok=True)))(folder)
         elif path.exists() and draw.random() < 0.6:
             path.write_bytes(spoiled(path.read_bytes(), draw))

@@ -40,7 +40,12 @@ def test_command_lines_become_options_or_a_sentence(argv):
 @given(lr=st.floats(0, 1e6), epochs=st.integers(1, 10**9), name=st.text(max_size=9), compiled=st.booleans())
 def test_what_is_typed_is_what_is_used(lr, epochs, name, compiled):
     word = "--compile" if compiled else "--no-compile"
-    options = parse("ConvNet", RECIPES, ["--lr", repr(lr), f"--epochs={epochs}", word, f"--name={name}"])
+    argv = ["--lr", repr(lr), f"--epochs={epochs}", word, f"--name={name}"]
+    if name == "--":
+        with pytest.raises(UserError, match="--name cannot be --"):
+            parse("ConvNet", RECIPES, argv)
+        return
+    options = parse("ConvNet", RECIPES, argv)
     assert (options.lr, options.epochs, options.name, options.compile) == (lr, epochs, name, compiled)
 
 
