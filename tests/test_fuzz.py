@@ -105,8 +105,9 @@ def a_spoiled_dataset(root: Path, draw: random.Random) -> Path:
         path = draw.choice((tables if draw.random() < 0.4 else files) or [root / "none"])
         folder = path.parent
         if folder != root and draw.random() < 0.1:
-            draw.choice((shutil.rmtree, lambda p: p.rename(p.with_name(f"fear{step}")), lambda p: shutil.copytree(
-                p, p.with_name("8"), symlinks=True, ignore=pipes, dirs_exist_ok=True)))(folder)
+            draw.choice((
+                shutil.rmtree, lambda p: p.rename(p.with_name(f"fear{step}")),
+                lambda p: shutil.copytree(p, p.with_name("8"), True, pipes, dirs_exist_ok=True)))(folder)
         elif path.exists() and draw.random() < 0.6:
             path.write_bytes(spoiled(path.read_bytes(), draw))
         elif path.exists():
