@@ -18,13 +18,14 @@ from train_function import Options, parse
 RECIPES = {"none": {"epochs": 5, "lr": 1e-3}}
 VALUES = ["0", "1", "-1", "1e999", "nan", "-0", "none", "auto", "sampler", "synthetic", "--", "-x",
           "--no-compile", "--epochs=3", "--lr=", "=", "-", "--no-resume", "\x00", "\ud800"]
-WORD = st.one_of(st.sampled_from([cli.flag(name) for name in Options.__dataclass_fields__]),
-                 st.sampled_from(VALUES), st.text(max_size=6), st.integers().map(str), st.floats().map(str))
+FLAG = st.sampled_from([cli.flag(name) for name in Options.__dataclass_fields__])
+WORD = FLAG | st.sampled_from(VALUES) | st.text(max_size=6) | st.integers().map(str) | st.floats().map(str)
 
 
 @QUICK
-@given(argv=st.lists(WORD, max_size=6))
-def test_command_lines_become_options_or_a_sentence(argv):
+@given(pairs=st.lists(st.tuples(FLAG, st.sampled_from(VALUES)) | st.tuples(WORD), max_size=4))
+def test_command_lines_become_options_or_a_sentence(pairs):
+    argv = [word for pair in pairs for word in pair]
     if {"-h", "--help"} & set(argv) or any(word.startswith("--res") for word in argv):
         return  # they print, or read files
     try:
