@@ -53,6 +53,9 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
             f"there is no option {wrong}"
             + (f"; did you mean {close[0]}?" if close else "; --help lists them all.")
         )
+    for name, value in vars(known).items():
+        if isinstance(value, list):  # what argparse makes of --name=--
+            raise UserError(f"{flag(name)} cannot be --.")
     return vars(known)
 
 

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from fer.checkpoint import read
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # ConvNet without dropout, whose random zeros each process draws for itself
@@ -78,18 +80,23 @@ def test_batch_that_cannot_be_shared(script, drawn, tmp_path):
     assert "--batch-size 33 cannot be shared by 2 processes" in done.stderr
 
 
-def test_sigterm_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_group_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path, number):
     argv = ("--data", drawn, "--output", tmp_path, "--image-size", 40, "--epochs", 500, "--device", "cpu")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command(2, script, *argv), env=environment(), start_new_session=True, **pipes)
     for line in process.stdout:
         if line.split()[:1] == ["2"]:
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, number)
             break
     begun = time.monotonic()
     _, errors = process.communicate(timeout=90)
     assert time.monotonic() - begun < 29  # torchrun kills after 30 s
-    assert process.returncode != 0 and "stopped: by SIGTERM" in errors
+    assert process.returncode != 0 and f"stopped: by {number.name}" in errors
+    assert "go on with: torchrun --nproc_per_node=2 " in errors
+    assert read(tmp_path / "ConvNet/drawn-seed0/last.pth")["epoch"] >= 1
+    if number == signal.SIGINT:
+        return  # that one process can go on with it is shown once
     done = subprocess.run(command(1, script, *argv[:4], "--epochs", 3, "--resume"), env=environment(),
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -99,14 +99,15 @@ def a_spoiled_dataset(root: Path, draw: random.Random) -> Path:
     """A small tree or zip in a random layout with one to three faults; where it is."""
     layout = draw.choice((kaggle, kaggle, official))
     layout(root, face=draw.choice(FILES))
-    for _ in range(draw.choice((1, 1, 2, 3))):
+    for step in range(draw.choice((1, 1, 2, 3))):
         files = sorted(p for p in root.rglob("*") if p.is_file() and not p.is_symlink())
         tables = [p for p in files if p.suffix in (".csv", ".txt")]
         path = draw.choice((tables if draw.random() < 0.4 else files) or [root / "none"])
         folder = path.parent
         if folder != root and draw.random() < 0.1:
-            draw.choice((shutil.rmtree, lambda p: p.rename(p.with_name("fear")), lambda p: shutil.copytree(
-                p, p.with_name("8"), symlinks=True, ignore=pipes, dirs_exist_ok=True)))(folder)
+            draw.choice((
+                shutil.rmtree, lambda p: p.rename(p.with_name(f"fear{step}")),
+                lambda p: shutil.copytree(p, p.with_name(f"8{step}"), True, pipes)))(folder)
         elif path.exists() and draw.random() < 0.6:
             path.write_bytes(spoiled(path.read_bytes(), draw))
         elif path.exists():
@@ -169,13 +170,15 @@ ROWS = [(name("train", n + 1), str(n // 2 + 1)) for n in range(14)]
 ODD = [*map(str, range(9)), "-100", "1.0", "", " 3 ", "\u0663", *(image for image, _ in ROWS)]
 CELL = st.sampled_from(ODD) | st.text(max_size=8)
 ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
-EDIT = st.tuples(st.integers(0, 14), st.sampled_from(["put", "drop", "twice"]), CELL, CELL)
+EDIT = st.tuples(st.integers(0, 14), st.sampled_from(["put", "drop", "twice", "label"]), CELL, CELL)
 
 
 def edited(edits) -> list[tuple[str, str]]:
     rows = list(ROWS)
     for i, what, image, label in edits:
-        rows[i : i + 1] = {"put": [(image, label)], "drop": [], "twice": rows[i : i + 1] * 2}[what]
+        old = rows[i : i + 1]
+        rows[i : i + 1] = {"put": [(image, label)], "drop": [], "twice": old * 2,
+                           "label": [(name, label) for name, _ in old]}[what]
     return rows
 
 
@@ -210,3 +213,4 @@ def test_the_release_s_label_file_is_read_line_by_line_or_refused(trees, edits, 
         words = [line.split() for line in data.decode().splitlines() if line.startswith("train")]
         found = {line[0][:11] + "_aligned.jpg": line[1] for line in words}
         assert {row.name: str(row.label) for row in rows} == found and len(words) == 14
+        assert set(found.values()) == set("1234567")

@@ -54,6 +54,7 @@ OPTIONS = {
     "name with a way out": (["--name", "../../x"], "--name ../../x must be the name of a folder"),
     "name of the folder above": (["--name", ".."], "--name .. must be the name of a folder"),
     "endless data path": (["--data", "x" * 5000], "does not exist"),
+    "name that argparse swallows": (["--name=--"], "--name cannot be --"),
     "empty checkpoint": (["--resume="], "argument --resume: it is empty"),
     "a folder as checkpoint": (["--resume", "fer"], "there is no checkpoint fer"),
     "no run to resume": (["--resume"], "there is no checkpoint"),

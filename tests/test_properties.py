@@ -18,13 +18,14 @@ from train_function import Options, parse
 RECIPES = {"none": {"epochs": 5, "lr": 1e-3}}
 VALUES = ["0", "1", "-1", "1e999", "nan", "-0", "none", "auto", "sampler", "synthetic", "--", "-x",
           "--no-compile", "--epochs=3", "--lr=", "=", "-", "--no-resume", "\x00", "\ud800"]
-WORD = st.one_of(st.sampled_from([cli.flag(name) for name in Options.__dataclass_fields__]),
-                 st.sampled_from(VALUES), st.text(max_size=6), st.integers().map(str), st.floats().map(str))
+FLAG = st.sampled_from([cli.flag(name) for name in Options.__dataclass_fields__])
+WORD = FLAG | st.sampled_from(VALUES) | st.text(max_size=6) | st.integers().map(str) | st.floats().map(str)
 
 
 @QUICK
-@given(argv=st.lists(WORD, max_size=6))
-def test_command_lines_become_options_or_a_sentence(argv):
+@given(pairs=st.lists(st.tuples(FLAG, st.sampled_from(VALUES)) | st.tuples(WORD), max_size=4))
+def test_command_lines_become_options_or_a_sentence(pairs):
+    argv = [word for pair in pairs for word in pair]
     if {"-h", "--help"} & set(argv) or any(word.startswith("--res") for word in argv):
         return  # they print, or read files
     try:
@@ -40,7 +41,12 @@ def test_command_lines_become_options_or_a_sentence(argv):
 @given(lr=st.floats(0, 1e6), epochs=st.integers(1, 10**9), name=st.text(max_size=9), compiled=st.booleans())
 def test_what_is_typed_is_what_is_used(lr, epochs, name, compiled):
     word = "--compile" if compiled else "--no-compile"
-    options = parse("ConvNet", RECIPES, ["--lr", repr(lr), f"--epochs={epochs}", word, f"--name={name}"])
+    argv = ["--lr", repr(lr), f"--epochs={epochs}", word, f"--name={name}"]
+    if name == "--":
+        with pytest.raises(UserError, match="--name cannot be --"):
+            parse("ConvNet", RECIPES, argv)
+        return
+    options = parse("ConvNet", RECIPES, argv)
     assert (options.lr, options.epochs, options.name, options.compile) == (lr, epochs, name, compiled)
 
 
