@@ -223,7 +223,8 @@ def no_streams():
 @pytest.mark.parametrize("prepare", [nobody_reads, full_output, no_streams])
 def test_a_run_whose_output_goes_nowhere_goes_on(argv, tmp_path, prepare):
     done = run("train_ConvNet.py", *argv, "--epochs", 1, folder=tmp_path / "said", prepare=prepare)
-    assert done == (0, "", "") and (tmp_path / "out/ConvNet/drawn-seed0/metrics.json").exists()
+    assert done == (0, "", ""), done.err
+    assert (tmp_path / "out/ConvNet/drawn-seed0/metrics.json").exists()
 
 
 def ascii_only():
