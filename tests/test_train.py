@@ -106,7 +106,8 @@ def slow(images, size, draws=None):
     steps = [transforms.ToPILImage(), transforms.Resize((size, size))]
     if draws is not None:
         steps += [transforms.RandomHorizontalFlip(), transforms.ColorJitter(0.08, 0.08, 0.08),
-                  transforms.RandomAffine(4, (0.032, 0.032), (0.96, 1.04), V.InterpolationMode.BILINEAR)]
+                  transforms.RandomAffine(4, (0.032, 0.032), (0.96, 1.04),
+                                          interpolation=V.InterpolationMode.BILINEAR)]
     steps += [transforms.ToTensor(), transforms.Normalize(augment.MEAN, augment.STD)]
     steps += [transforms.RandomErasing(0.2, (0.02, 0.25), (0.3, 3.3))] * (draws is not None)
     return torch.stack([transforms.Compose(steps)(image) for image in images])
@@ -120,7 +121,7 @@ def test_a_model_learns_the_drawn_faces_as_well_as_by_the_slow_way(options, tmp_
     assert ours["accuracy"] > 0.7 and ours["macro_f1"] > 0.5
     monkeypatch.setattr(augment, "apply", slow)
     theirs = run(options, overwrite=True, **recipe)["test"]
-    assert ours["macro_f1"] == pytest.approx(theirs["macro_f1"], abs=0.1)
+    assert ours["macro_f1"] > theirs["macro_f1"] - 0.1  # speed must not be paid for with accuracy
 
 
 def test_best_model_gives_the_predictions(options):
