@@ -4,7 +4,7 @@ python predict.py photo.jpg folder/ --model results/ResNet18/seed0
 python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv
 
 Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see fer/faces.py).
-Exit code 1 where a file could not be used or no face was found in it, 2 where nothing could be done at all.
+Exit code 1 where a file could not be used or no face was found in it, 2 where the work could not go on.
 """
 
 import argparse
@@ -13,13 +13,14 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import nn
 from tqdm import tqdm
 
@@ -35,39 +36,21 @@ ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)
 def arguments() -> argparse.Namespace:
     """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
-    parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="a JPEG or PNG, a folder of them, or - for standard input"
-    )
-    parser.add_argument(
-        "--model",
-        action="append",
-        default=[],
-        metavar="RUN",
-        help="a run's folder or its .pth (may be repeated)",
-    )
-    parser.add_argument(
-        "--ensemble", action="store_true", help="let several models vote: the mean of their probabilities"
-    )
+    add = parser.add_argument
+    add("images", nargs="+", metavar="IMAGE", help="a JPEG or PNG, a folder of them, or - for standard input")
+    add("--model", action="append", default=[], metavar="RUN", help="a run's folder or .pth (repeatable)")
+    add("--ensemble", action="store_true", help="let models vote: the mean of their probabilities")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV with all seven probabilities")
     form.add_argument("--json", action="store_true", help="print JSON with all seven probabilities")
-    parser.add_argument(
-        "--save-images", type=Path, metavar="DIR", help="write the photos there, with boxes, labels and bars"
-    )
-    parser.add_argument(
-        "--topk",
-        type=int,
-        default=2,
-        choices=range(1, 8),
-        metavar="K",
-        help="expressions to show a face (default 2)",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--save-images", type=Path, metavar="DIR", help="write photos with boxes, labels and bars there")
+    add("--topk", type=int, default=2, choices=range(1, 8), metavar="K", help="answers a face (default 2)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser.parse_args()
 
 
 def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[nn.Module]:
-    """The models, on the device. Raises UserError for none, and for several that were not told to vote."""
+    """The models, on the device. Raises UserError where there is none, or several not told to vote."""
     if not paths:
         runs = [str(file.parent) for file in map(trained, models.NAMES) if file]
         here = f"trained here: {', '.join(runs)}" if runs else "train one first, such as with train_ResNet.py"
@@ -77,10 +60,8 @@ def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[n
     networks = [models.load(find(path)) for path in paths]
     for path, network in zip(paths, networks):
         if network.checkpoint["options"].get("data") == "synthetic":
-            print(
-                f"note: {path} was trained on drawn faces; what it says about real ones means nothing.",
-                file=sys.stderr,
-            )
+            print(f"note: {path} was trained on drawn faces; what it says about real ones means nothing.",
+                  file=sys.stderr)
     return [network.to(setup.device) for network in networks]
 
 
@@ -100,21 +81,16 @@ def listed(images: Sequence[str]) -> list[str]:
 def read(name: str) -> bytes:
     """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
     if os.path.isdir(name):
-        inside = (
-            "a model, not images: name it with --model"
-            if list(Path(name).glob("*.pth"))
-            else "no JPEG or PNG"
-        )
-        raise ValueError(f"the folder holds {inside}")
+        run = any(Path(name).glob("*.pth"))
+        raise ValueError(f"the folder holds {'a model: name it with --model' if run else 'no JPEG or PNG'}")
     if name == "-":
         return sys.stdin.buffer.read(faces.MAX_BYTES + 1)
     with open(name, "rb") as file:
         return file.read(faces.MAX_BYTES + 1)
 
 
-def predict(
-    names: list[str], networks: list[nn.Module], setup: device.Setup, *, draw: Callable | None
-) -> Iterator[dict]:
+def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *,
+            draw: Callable | None = None) -> Iterator[dict]:
     """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is
     an aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
 
@@ -142,27 +118,17 @@ def predict(
             for result in pool.map(look, part):
                 looked.append(result)
                 bar.update()
-            pixels = [face.pixels for found, _, _ in looked for face in found]
             answers = iter(())
-            if pixels:
-                answers = iter(
-                    probabilities(networks, torch.from_numpy(np.stack(pixels)), setup=setup).tolist()
-                )
+            if pixels := [face.pixels for found, _, _ in looked for face in found]:
+                stacked = torch.from_numpy(np.stack(pixels))
+                answers = iter(probabilities(networks, stacked, setup=setup).tolist())
             for name, (found, data, error) in zip(part, looked):
                 rows = [{"file": name, "error": error}] if error else []
                 for number, face in enumerate(found, 1):
                     p = dict(zip(CLASS_NAMES, next(answers)))
                     best = max(p, key=p.get)
-                    rows.append(
-                        {
-                            "file": name,
-                            "face": number,
-                            "box": face.box,
-                            "expression": best,
-                            "probability": p[best],
-                            "probabilities": p,
-                        }
-                    )
+                    rows.append({"file": name, "face": number, "box": face.box, "expression": best,
+                                 "probability": p[best], "probabilities": p})
                 if draw and found:
                     draw(name, faces.open_photo(data), rows)
                 yield from rows
@@ -180,18 +146,16 @@ def shown(name: str) -> str:
 
 def mark(photo: Image.Image, rows: Sequence[dict], *, topk: int) -> Image.Image:
     """A copy of the photo with a box around each face, its expression above and bars of `topk` below it."""
-    bare = rows[0]["box"] is None
-    size = max(12, 16 if bare else round(min(photo.size) / 40))
+    zoom = min(4, max(1, 400 / min(photo.size)))  # a small photo is enlarged, or the labels would cover it
+    photo = photo.resize([round(zoom * side) for side in photo.size], Image.Resampling.BICUBIC)
+    size = max(12, round(min(photo.size) / 40))
     font, line = ImageFont.load_default(size), round(1.4 * size)
-    if bare:  # a small aligned face: larger, with room for the bars below it
-        face = photo.resize((400, 400), Image.Resampling.BICUBIC)
-        photo = Image.new("RGB", (400, 400 + line * (topk + 1)), "white")
-        photo.paste(face, (0, line))
-    else:
-        photo = photo.copy()
+    if rows[0]["box"] is None:  # an aligned face: room for its expression above and bars below
+        whole = (0, line, photo.width - 1, line + photo.height - 1)
+        photo = ImageOps.expand(photo, (0, line, 0, topk * line), "white")
     pen = ImageDraw.Draw(photo, "RGBA")
     for row in rows:
-        left, top, right, bottom = row["box"] or (0, line, 399, line + 399)
+        left, top, right, bottom = [zoom * side for side in row["box"]] if row["box"] else whole
         pen.rectangle((left, top, right, bottom), outline=ORANGE, width=max(2, size // 6))
         width, height = max(right - left, 13 * size), line * topk
         x = min(max(0, left), photo.width - width)
@@ -203,9 +167,8 @@ def mark(photo: Image.Image, rows: Sequence[dict], *, topk: int) -> Image.Image:
         pen.rectangle((x, y, x + width, y + height), fill=DARK)
         for i, (name, p) in enumerate(ranked(row, topk)):
             at = y + i * line
-            pen.rectangle(
-                (x + 6 * size, at + 3, x + 6 * size + p * (width - 10 * size), at + line - 3), fill=ORANGE
-            )
+            bar = x + 6 * size
+            pen.rectangle((bar, at + 3, bar + p * (width - 10 * size), at + line - 3), fill=ORANGE)
             pen.text((x + size / 3, at), name, "white", font)
             pen.text((x + width - 3.5 * size, at), f"{100 * p:.0f} %", "white", font)
     return photo
@@ -213,6 +176,10 @@ def mark(photo: Image.Image, rows: Sequence[dict], *, topk: int) -> Image.Image:
 
 def saver(folder: Path, topk: int) -> Callable:
     """A function that writes the marked photo of one file into `folder`, under a name of its own."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--save-images {folder} cannot be made ({error.strerror or error}).") from None
     taken = set()
 
     def save(name: str, photo: Image.Image, rows: list[dict]) -> None:
@@ -221,26 +188,22 @@ def saver(folder: Path, topk: int) -> Callable:
         taken.add((stem, number))
         path = folder / f"{stem}-faces{number if number > 1 else ''}.jpg"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            mark(photo, rows, topk=topk).save(path, quality=92)
+            mark(photo, rows, topk=topk).save(path, quality=92, subsampling=0)
         except OSError as error:
-            raise UserError(f"{path} could not be written ({error.strerror or error}).", code=4) from None
+            raise UserError(f"{path} could not be written ({error.strerror or error}).") from None
 
     return save
 
 
 def print_table(rows: Iterator[dict], topk: int, width: int) -> None:
     """The table for people: one line a face, as the answers come."""
-    tqdm.write(
-        f"{'file':{width}}  face  {'expression':10}  probability" + ("  runner-up" if topk > 1 else "")
-    )
+    runner_up = "  runner-up" if topk > 1 else ""
+    tqdm.write(f"{'file':{width}}  face  {'expression':10}  probability{runner_up}")
     for row in rows:
         first, *others = ranked(row, topk)
         text = ", ".join(f"{name} {100 * p:.1f} %" for name, p in others)
-        line = (
-            f"{shown(row['file']):{width}}  {row['face']:4}  {first[0]:10}  {100 * first[1]:9.1f} %  {text}"
-        )
-        tqdm.write(line.rstrip())
+        at = f"{shown(row['file']):{width}}  {row['face']:4}"
+        tqdm.write(f"{at}  {first[0]:10}  {100 * first[1]:9.1f} %  {text}".rstrip())
 
 
 def print_csv(rows: Iterator[dict]) -> None:
@@ -257,8 +220,10 @@ def print_csv(rows: Iterator[dict]) -> None:
 @command
 def main() -> None:
     args = arguments()
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this quietly
+    for name in ("SIGPIPE", "SIGINT"):  # `| head` and Ctrl-C end this quietly
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    warnings.filterwarnings("ignore", module="PIL")  # about metadata
     setup = device.setup(args.device)
     networks = load(args.model, setup, ensemble=args.ensemble)
     names, failed = listed(args.images), 0

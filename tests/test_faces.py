@@ -1,0 +1,206 @@
+"""Photos become aligned faces: opened, found, turned, cut. python -m pytest tests/test_faces.py"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from trees import FACE, IMAGE, encode
+
+from benchmarks import alignment
+from fer import faces
+from fer.errors import UserError
+from RAFDB_dataset import RAFDBDataset
+
+MEASURED = Path(__file__).parents[1] / "benchmarks/results/alignment.json"
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255))  # left eye, right eye, corners of the mouth
+AT = np.array([(26, 33), (73, 33), (35, 76), (63, 76)])  # in the doll's 100 x 100 pixels
+
+
+class Detector:
+    """Finds the one doll in a picture by its colours, and is surer the straighter it stands."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def detect(self, image, landmarks):
+        self.calls += 1
+        pixels = np.asarray(image).astype(int)
+        dots = [np.argwhere(np.abs(pixels - colour).sum(2) < 60)[:, ::-1] for colour in COLOURS]
+        if not all(len(dot) for dot in dots):
+            return None, [None], None
+        left, right, *mouth = (dot.mean(0) + 0.5 for dot in dots)
+        tilt = math.atan2(*(right - left)[::-1])
+        points = np.array([left, right, (left + right) / 2, *mouth], dtype=np.float32)
+        boxes = np.array([[*points.min(0), *points.max(0)]], dtype=object)  # as MTCNN gives them
+        return boxes, np.array([0.995 if abs(tilt) < 0.3 else 0.995 - abs(tilt) / 60]), points[None]
+
+
+@pytest.fixture
+def detector(monkeypatch) -> Detector:
+    made = Detector()
+    monkeypatch.setattr(faces, "_detector", lambda: made)
+    return made
+
+
+@pytest.fixture
+def no_detector(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
+    faces._detector.cache_clear()
+
+
+def doll(zoom: float = 1) -> Image.Image:
+    """A grey square with a dot of its own colour for each eye and corner of the mouth."""
+    image = Image.new("RGB", (round(100 * zoom),) * 2, (128, 128, 128))
+    pen = ImageDraw.Draw(image)
+    for at, colour in zip(AT * zoom, COLOURS):
+        pen.ellipse((*(at - 5 * zoom), *(at + 5 * zoom)), fill=colour)
+    return image
+
+
+def centre(pixels: np.ndarray, colour: tuple) -> np.ndarray:
+    """Where the dot of this colour is, x and y, in uint8 (3, 100, 100)."""
+    near = np.abs(pixels.astype(int) - np.array(colour)[:, None, None]).sum(0) < 150
+    return np.argwhere(near)[:, ::-1].mean(0) + 0.5
+
+
+def test_the_constants_are_those_that_were_measured():
+    position = json.loads(MEASURED.read_text())["position"]
+    means = [position["points"][name]["mean"] for name in ("left_eye", "right_eye", "mouth")]
+    assert position["found"] >= 300
+    assert faces.EYES_AND_MOUTH.tolist() == np.round(means, 1).tolist()
+
+
+@pytest.mark.parametrize("data, message", [
+    (b"", "is empty"),
+    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG or PNG image"),
+    (encode(IMAGE, "GIF"), "is not a JPEG or PNG image"),
+    (FACE[:-400], "cannot be decoded: image file is truncated"),
+    (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels, more than 64 million"),
+    (encode(Image.new("1", (16_000, 16_000)), "PNG"), "exceeds limit"),
+    (FACE + bytes(faces.MAX_BYTES), "is larger than 64 MiB"),
+], ids=["empty", "html", "gif", "truncated", "large", "bomb", "bytes"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_is_no_photo_is_said_in_a_few_words(data, message):
+    with pytest.raises(ValueError, match=message) as error:
+        faces.open_photo(data)
+    assert len(str(error.value)) <= 160 and "\n" not in str(error.value)
+
+
+def test_photos_are_opened_as_they_are_meant_to_be_seen():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be seen turned by 90 degrees clockwise
+    turned = np.asarray(faces.open_photo(encode(IMAGE.crop((0, 0, 100, 60)), exif=exif)))
+    assert turned.shape == (100, 60, 3) and turned[:10, :, 0].mean() < 30 < 225 < turned[-10:, :, 0].mean()
+    grey = Image.fromarray(np.full((5, 5), 200 * 257, np.uint16))
+    assert np.asarray(faces.open_photo(encode(grey, "PNG"))).tolist() == [[[200] * 3] * 5] * 5
+    clear = Image.new("RGBA", (5, 5), (255, 0, 0, 0))
+    for image in (clear, clear.convert("P"), Image.new("LA", (5, 5), (0, 0))):
+        assert faces.open_photo(encode(image, "PNG")).getpixel((2, 2)) == (255, 255, 255)
+
+
+def test_an_aligned_face_is_used_as_it_is_and_needs_no_detector(no_detector):
+    found = faces.find_faces(IMAGE)
+    assert len(found) == 1 and found[0].box is None
+    assert np.array_equal(found[0].pixels, np.asarray(IMAGE).transpose(2, 0, 1))
+
+
+def test_without_the_detector_a_photo_says_how_to_get_it(no_detector):
+    with pytest.raises(UserError, match="pip install --no-deps facenet-pytorch"):
+        faces.find_faces(IMAGE.resize((300, 200)))
+
+
+@pytest.mark.parametrize("degrees", [0, 20, -45, 90, 137, 180, 270])
+@pytest.mark.parametrize("zoom", [0.4, 2.5])
+def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detector):
+    photo = Image.new("RGB", (500, 450), (128, 128, 128))
+    photo.paste(doll(zoom), (200, 150))
+    photo = photo.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(128, 128, 128))
+    (face,) = faces.find_faces(photo)
+    eyes, mouth = [centre(face.pixels, colour) for colour in COLOURS[:2]], COLOURS[2:]
+    found = np.array([*eyes, np.mean([centre(face.pixels, colour) for colour in mouth], 0)])
+    assert np.abs(found - faces.EYES_AND_MOUTH).max() < 2  # pixels; the doll's own proportions differ by 1
+    left, top, right, bottom = face.box
+    dots = np.argwhere(np.abs(np.asarray(photo).astype(int) - 128).sum(2) > 120)[:, ::-1]
+    middle = dots.mean(0)
+    assert left < middle[0] < right and top < middle[1] < bottom
+    assert 25 * zoom < right - left < 75 * zoom and 25 * zoom < bottom - top < 75 * zoom
+
+
+def test_what_certainly_stands_upright_is_looked_for_once(detector):
+    photo = Image.new("RGB", (300, 300), (128, 128, 128))
+    photo.paste(doll(), (100, 100))
+    assert len(faces.find_faces(photo)) == 1 and detector.calls == 1
+    assert faces.find_faces(Image.new("RGB", (300, 300))) == [] and detector.calls == 1 + 1 + len(faces.TURNS)
+
+
+def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch):
+    points = np.zeros((5, 2)) + [[0, 0], [10, 0], [5, 5], [0, 10], [10, 10]]
+    found = [(p, (x, 0.0, x + 9.0, 9.0)) for p, x in ((0.999, 200.0), (0.94, 10.0), (0.96, 30.0))]
+
+    class Three:
+        def detect(self, image, landmarks):
+            boxes = np.array([box for _, box in found])
+            return boxes, np.array([p for p, _ in found]), np.array([points + box[:2] for _, box in found])
+
+    monkeypatch.setattr(faces, "_detector", Three)
+    boxes = [face.box for face in faces.find_faces(Image.new("RGB", (480, 480)))]
+    assert [box[0] for box in boxes] == pytest.approx([-30, 140])  # the margin of 60 pixels taken off
+
+
+@pytest.mark.parametrize("degrees, zoom", [(0, 1), (25, 1.5), (-70, 3), (180, 6.5)])
+def test_align_undoes_what_was_done_to_a_face(drawn, degrees, zoom):
+    pixels = RAFDBDataset(drawn, "test").images[5].numpy()
+    step = zoom * np.exp(1j * np.radians(degrees))
+    corner = 650 + 600j - step * (50 + 50j)
+    to_photo = np.array([[step.real, -step.imag, corner.real], [step.imag, step.real, corner.imag]])
+    back = np.linalg.inv(np.vstack([to_photo, [0, 0, 1]]))[:2]
+    face = Image.fromarray(pixels.transpose(1, 2, 0))
+    photo = face.transform((1300, 1200), Image.Transform.AFFINE, back.ravel(), Image.Resampling.BICUBIC,
+                           fillcolor="white")
+    cut = faces.align(photo, faces.EYES_AND_MOUTH @ to_photo[:, :2].T + to_photo[:, 2])
+    inside = np.s_[:, 3:-3, 3:-3]
+    off = np.abs(cut[inside].astype(int) - pixels[inside]).mean()
+    assert off < (3 if degrees else 1)  # grey levels: Pillow cuts off fractions
+
+
+def test_outside_the_photo_is_white_and_large_faces_are_averaged():
+    cut = faces.align(Image.new("RGB", (100, 100)), faces.EYES_AND_MOUTH + 50)
+    assert cut[:, :45, :45].max() == 0 and cut[:, 55:].min() == 255
+    noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
+    assert faces.align(Image.fromarray(noise), faces.EYES_AND_MOUTH * 8).std() < 20  # 74 of a pixel alone
+
+
+def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
+    """benchmarks/alignment.py: a face put into a picture and taken back by the known way is the same face."""
+    pixels = RAFDBDataset(drawn, "test").images[3].numpy().transpose(1, 2, 0)
+    rng = np.random.default_rng(1)
+    for degrees in alignment.WAYS.values():
+        photo, to_face = alignment.placed(pixels, rng, degrees)
+        middle = np.linalg.solve(to_face[:, :2], np.array([50, 50]) - to_face[:, 2])
+        found = faces.Face(pixels.transpose(2, 0, 1), (*(middle - 20), *(middle + 20)))
+        monkeypatch.setattr(faces, "find_faces", lambda photo: [found])
+        cuts = alignment.cut_out(photo, to_face)
+        assert photo.size == alignment.PICTURE and cuts.keys() == set(alignment.CUTS)
+        corners = np.array([(0, 0), (100, 0), (0, 100), (100, 100)]) - to_face[:, 2]
+        corners = corners @ np.linalg.inv(to_face[:, :2]).T
+        assert corners.min() > -0.01 and (corners < np.array(alignment.PICTURE) + 0.01).all()
+        assert np.abs(cuts["known"].astype(int) - pixels.transpose(2, 0, 1))[:, 3:-3, 3:-3].mean() < 4
+        monkeypatch.setattr(faces, "find_faces", lambda photo: [found._replace(box=(-300, -300, -200, -200))])
+        assert alignment.cut_out(photo, to_face) is None
+
+
+def test_the_detector_itself_on_rafdb(real):
+    """Faces of RAF-DB found again in larger, tilted pictures: their eyes and mouths come back in place."""
+    pytest.importorskip("facenet_pytorch", reason="the detector is optional and not installed")
+    split, rng, errors = RAFDBDataset(real, "test"), np.random.default_rng(0), []
+    for i in range(0, len(split), 300):
+        pixels = split.images[i].numpy().transpose(1, 2, 0)
+        photo, to_face = alignment.placed(pixels, rng, 20)
+        if cuts := alignment.cut_out(photo, to_face):
+            difference = cuts["aligned"].astype(int) - cuts["known"]
+            errors.append(np.abs(difference[:, 20:-20, 20:-20]).mean())
+    assert len(errors) >= 7 and np.median(errors) < 20

@@ -1,0 +1,253 @@
+"""predict.py as its user runs it: every face an answer, every bad file a sentence, exit codes that tell."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from trees import FACE, IMAGE, encode
+
+import models
+import predict
+from fer import CLASS_NAMES, device, faces
+from fer.checkpoint import save
+from fer.errors import UserError
+from fer.inference import probabilities
+from RAFDB_dataset import RAFDBDataset
+
+ROOT = Path(__file__).parents[1]
+
+
+def trained(folder: Path, *, seed: int, data: str = "raf-db-dataset") -> Path:
+    """A run's folder with a ConvNet of random weights whose answers differ from face to face."""
+    model = models.build("ConvNet", image_size=40, seed=seed)
+    with torch.no_grad():
+        model.classifier[-1].weight *= 30
+    folder.mkdir(parents=True)
+    save(folder / "best_model.pth", {
+        "model": model.built, "weights": model.state_dict(), "options": {"data": data, "resolution": 0},
+        "best": {"epoch": 1, "macro_f1": 0.5}, "split_hash": "0" * 16, "train_hash": "0" * 16})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return trained(tmp_path_factory.mktemp("results") / "ConvNet/seed0", seed=0)
+
+
+@pytest.fixture(scope="module")
+def run2(tmp_path_factory) -> Path:
+    return trained(tmp_path_factory.mktemp("results") / "ConvNet/seed1", seed=1, data="synthetic")
+
+
+@pytest.fixture
+def start(monkeypatch, capsys):
+    """predict.py with these words -> exit code, standard output, lines of standard error."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGPIPE)}
+
+    def start(*words) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, words), "--device", "cpu"])
+        with pytest.raises(SystemExit) as end, warnings.catch_warnings():
+            predict.main()
+        out, err = capsys.readouterr()
+        return end.value.code, out, err.splitlines()
+
+    yield start
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def photo(tmp_path, monkeypatch) -> Path:
+    """A photo in which two faces are found, without the detector."""
+    points = np.array([(130, 140), (170, 140), (150, 180)])
+
+    def detect(image, degrees=0):
+        if image.size != (640, 480):
+            return []
+        return [(0.999, (300.0, 100.0, 400.0, 220.0), points + [200, 0]),
+                (0.999, (100.0, 100.0, 200.0, 220.0), points)]
+
+    monkeypatch.setattr(faces, "detect", detect)
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode(IMAGE.resize((640, 480)), "PNG"))
+    return path
+
+
+def rows(text: str) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_folder_of_aligned_faces(drawn, run, start):
+    code, out, err = start(drawn / "DATASET/test", "--model", run, "--csv")
+    found = rows(out)
+    assert code == 0 and err == [] and len(found) == 70
+    assert [row["file"] for row in found] == sorted(row["file"] for row in found)
+    test = RAFDBDataset(drawn, "test")
+    network, setup = models.load(run / "best_model.pth"), device.setup("cpu")
+    direct = dict(zip(test.names, probabilities([network], test.images, setup=setup).tolist()))
+    assert len({row["expression"] for row in found}) > 1  # or the next lines would say little
+    for row in found:
+        p = [float(row[name]) for name in CLASS_NAMES]
+        assert p == pytest.approx(direct[Path(row["file"]).name], abs=1e-3)
+        assert row["expression"] == CLASS_NAMES[np.argmax(p)] and float(row["probability"]) == max(p)
+        assert row["face"] == "1" and row["left"] == row["bottom"] == ""
+
+
+def test_bad_files_get_one_sentence_each_and_the_others_go_on(tmp_path, run, start, photo):
+    bad = {
+        "a html.jpg": (b"<!DOCTYPE html>", "is not a JPEG or PNG image"),
+        "b empty.png": (b"", "is empty"),
+        "c truncated.jpg": (FACE[:-400], "cannot be decoded: image file is truncated"),
+        "d large.png": (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels"),
+        "e nobody.png": (encode(Image.new("RGB", (50, 50)), "PNG"), "no face was found"),
+    }
+    for name, (data, _) in bad.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "f good.JPG").write_bytes(FACE)
+    (tmp_path / "g notes.txt").write_text("not looked at")
+    (tmp_path / "nothing").mkdir()
+    more = (tmp_path / "nothing", tmp_path / "nowhere.jpg", run)
+    code, out, err = start(tmp_path, *more, "--model", run, "--csv")
+    messages = [f"{name}: {message}" for name, (_, message) in bad.items()]
+    messages += ["nothing: the folder holds no JPEG or PNG", "nowhere.jpg: cannot be read (No such file",
+                 "seed0: the folder holds a model: name it with --model"]
+    assert code == 1 and len(err) == len(messages)
+    assert all(message in line for message, line in zip(messages, err))
+    assert [Path(row["file"]).name for row in rows(out)] == ["f good.JPG", "photo.png", "photo.png"]
+
+
+def test_json_of_a_photo(run, start, photo):
+    code, out, err = start(photo, "--model", run, "--json")
+    left, right = json.loads(out)
+    assert code == 0 and err == []
+    assert (left["face"], left["box"]) == (1, [100, 100, 200, 220])
+    assert (right["face"], right["box"]) == (2, [300, 100, 400, 220])
+    for row in (left, right):
+        assert list(row["probabilities"]) == list(CLASS_NAMES)
+        p = row["probabilities"].values()
+        assert sum(p) == pytest.approx(1, abs=1e-5)
+        assert row["probability"] == row["probabilities"][row["expression"]] == max(p)
+    assert left["probabilities"] != right["probabilities"]
+
+
+@pytest.mark.parametrize("topk", [1, 2, 7])
+def test_the_table_shows_the_topk(tmp_path, run, start, topk):
+    (tmp_path / "face.jpg").write_bytes(FACE)
+    code, out, _ = start(tmp_path / "face.jpg", "--model", run, "--topk", topk)
+    header, line = out.splitlines()
+    assert code == 0 and ("runner-up" in header) == (topk > 1)
+    shares = [float(part.split()[-2]) for part in line.split(", ")[1:]]
+    assert sum(name in line for name in CLASS_NAMES) == topk and shares == sorted(shares, reverse=True)
+
+
+def test_models_vote_with_the_mean_of_their_probabilities(tmp_path, run, run2, start):
+    (tmp_path / "face.jpg").write_bytes(FACE)
+    words = [[run], [run2], [run, run2]]
+    one, two, both = (
+        json.loads(start(tmp_path / "face.jpg", *(w for path in paths for w in ("--model", path)),
+                         "--json", "--ensemble")[1])[0]["probabilities"] for paths in words)  # fmt: skip
+    assert one != two
+    assert both == pytest.approx({name: (one[name] + two[name]) / 2 for name in CLASS_NAMES}, abs=1e-6)
+
+
+def test_a_model_of_drawn_faces_says_so(tmp_path, run2, start):
+    (tmp_path / "face.jpg").write_bytes(FACE)
+    code, out, err = start(tmp_path / "face.jpg", "--model", run2)
+    assert code == 0 and len(err) == 1 and "was trained on drawn faces" in err[0]
+
+
+def test_standard_input(run, start, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(FACE)))
+    code, out, err = start("-", "-", "--model", run, "--csv")  # the second one is at the end of it
+    assert code == 1 and err == ["-: is empty"] and [row["file"] for row in rows(out)] == ["-"]
+
+
+def test_mistakes_with_models_end_in_one_sentence(tmp_path, run, run2, start):
+    face = tmp_path / "face.jpg"
+    face.write_bytes(FACE)
+    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    for words, message in [
+        ([], "name a trained model with --model"),
+        (["--model", tmp_path / "other.pth"], "is not a checkpoint of this suite"),
+        (["--model", face], "face.jpg"),
+        (["--model", tmp_path], "has no best_model.pth in it"),
+        (["--model", tmp_path / "nowhere"], "does not exist"),
+        (["--model", run, "--model", run2], "add --ensemble"),
+        (["--model", run, "--save-images", face], "File exists"),
+    ]:
+        code, out, err = start(face, *words)
+        assert (code, out, len(err)) == (2, "", 1) and message in err[0]
+
+
+def test_without_the_detector_photos_say_so_and_aligned_faces_go_on(tmp_path, run, start, monkeypatch):
+    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
+    faces._detector.cache_clear()
+    (tmp_path / "a.png").write_bytes(encode(IMAGE.resize((300, 200)), "PNG"))
+    (tmp_path / "b.jpg").write_bytes(FACE)
+    code, out, err = start(tmp_path, "--model", run, "--csv")
+    assert code == 1 and len(err) == 1 and "a.png: a photo needs a face detector" in err[0]
+    assert [Path(row["file"]).name for row in rows(out)] == ["b.jpg"]
+
+
+def test_saved_pictures(tmp_path, drawn, run, start, photo):
+    folder = tmp_path / "deep/out"
+    aligned = tmp_path / "photo.jpg"
+    aligned.write_bytes(FACE)
+    words = (photo, aligned, drawn / "DATASET/test", "--model", run, "--csv")
+    code, out, _ = start(*words, "--save-images", folder)
+    assert code == 0 and len(list(folder.iterdir())) == 72
+    marked = Image.open(folder / "photo-faces.jpg")
+    assert marked.size == (640, 480) and Image.open(folder / "photo-faces2.jpg").size[0] == 400
+    pixels = np.asarray(marked).astype(int)
+    for x in (100, 200, 300, 400):  # the boxes' sides, at half their height
+        assert np.abs(pixels[160, x - 2 : x + 3] - predict.ORANGE).sum(1).min() < 150
+    assert np.abs(pixels[160, 250] - np.asarray(IMAGE.resize((640, 480)))[160, 250]).max() < 20
+    assert rows(out) == rows(start(*words)[1])  # in smaller chunks, in the same order
+
+
+@pytest.mark.parametrize("size", [(100, 100), (30, 40), (500, 20), (4000, 3000)])
+def test_labels_fit_on_photos_of_any_size(size):
+    box = None if size == (100, 100) else (1.0, 1.0, size[0] - 1.0, size[1] - 1.0)
+    p = dict.fromkeys(CLASS_NAMES, 1 / 7)
+    row = {"box": box, "expression": "Happiness", "probability": 1 / 7, "probabilities": p}
+    image = Image.new("RGB", size, "white")
+    marked = predict.mark(image, [row], topk=7)
+    assert min(marked.size) >= min(400, 4 * min(size)) and image.getextrema() == ((255, 255),) * 3
+    assert np.abs(np.asarray(marked).astype(int) - predict.ORANGE).sum(2).min() < 30
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_one_sentence(tmp_path):
+    (tmp_path / "a-faces.jpg").symlink_to("/dev/full")
+    p = dict.fromkeys(CLASS_NAMES, 1.0)
+    row = {"box": None, "expression": "Fear", "probability": 1.0, "probabilities": p}
+    with pytest.raises(UserError, match="a-faces.jpg could not be written"):
+        predict.saver(tmp_path, 2)("a.jpg", IMAGE, [row])
+
+
+def test_names_stay_on_one_line(tmp_path, run, start):
+    odd = tmp_path / "two\nlines\x1b[31m.jpg"
+    odd.write_bytes(FACE)
+    (tmp_path / "no\nface.jpg").write_bytes(b"")
+    code, out, err = start(tmp_path, "--model", run)
+    assert code == 1 and len(err) == 1 and len(out.splitlines()) == 2 and "\x1b" not in out
+    assert r"two\nlines\x1b[31m.jpg" in out and r"no\nface.jpg: is empty" in err[0]
+
+
+def test_a_reader_that_leaves_early_sees_no_traceback(drawn, run):
+    command = [sys.executable, "predict.py", str(drawn / "DATASET"), "--model", str(run), "--csv"]
+    script = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    script.stdout.close()
+    assert script.stderr.read() == b""
+    assert script.wait() != 1
