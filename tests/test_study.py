@@ -168,7 +168,8 @@ def rows(page: Path, heading: str) -> dict[str, list[str]]:
 
 def test_a_page_shows_what_ran_by_hand_and_leaves_the_rest_empty(tmp_path):
     for seed, wrong in enumerate((7, 21)):
-        make_run(tmp_path / "balance", seed=seed, name=f"none-seed{seed}", predicted=spread(wrong))
+        make_run(tmp_path / "balance", seed=seed, name=f"none-seed{seed}", balance="none",
+                 predicted=spread(wrong))
     fearless = np.where(np.arange(70) % 7 == 1, 0, np.arange(70) % 7)
     make_run(tmp_path / "balance", name="focal-seed0", balance="focal", predicted=fearless)
     make_run(tmp_path / "balance", name="short-seed0", balance="focal", epochs=1)
