@@ -59,6 +59,6 @@ def command(main):
 
 def _speakable(stream):
     """`stream`, but never at a loss for a file name's characters; somewhere to write if it is closed."""
-    with contextlib.suppress(AttributeError, OSError):  # a notebook's; a pipe put where a file was
+    with contextlib.suppress(AttributeError):  # a notebook's
         stream.reconfigure(errors="backslashreplace")
     return stream or open(os.devnull, "w")

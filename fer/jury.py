@@ -18,6 +18,7 @@ from fer import CLASS_NAMES, faces
 from fer.errors import UserError
 from fer.explain import explain
 from fer.inference import probabilities, trained
+from fer.results import SCRIPTS
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space: nowrap"}]
 RIGHT, WRONG, ASKED = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable
@@ -76,8 +77,7 @@ def seats(results: str | Path = "results", *, drawn: bool = False) -> list[Seat]
     """All six models, each with its best run's checkpoint; with `drawn`, runs on drawn faces come first."""
     found = []
     for name in models.NAMES:
-        script = "train_ResNet.py" if name == "ResNet18" else f"train_{name}.py"
-        command = f"python {script}{' --data synthetic' if drawn else ''}"
+        command = f"python {SCRIPTS[name].name}{' --data synthetic' if drawn else ''}"
         found.append(Seat(name, trained(name, results, drawn=drawn), command))
     if not any(seat.file for seat in found):
         raise UserError(f"no model is trained yet: there is no {Path(results) / '<Model>' / '<run>'}/"

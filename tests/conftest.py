@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer.synthetic import draw_dataset
+from train_function import Options
 
 ROOT = Path(__file__).parents[1]
 REAL = ("raf-db-dataset", "raf-db-dataset.zip", "../shared/raf-db/raf-db-dataset.zip")
@@ -76,3 +77,10 @@ def empty_cache(tmp_path, monkeypatch) -> Path:
     """The suite's folder in a cache of this test's own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/fer-rafdb"
+
+
+@pytest.fixture
+def options(drawn, tmp_path):
+    """Everything random switched on, small enough for seconds."""
+    return Options(data=str(drawn), output=str(tmp_path), epochs=3, batch_size=16, image_size=40, ema=0.9,
+                   balance="sqrt-sampler", warmup_epochs=1, device="cpu")

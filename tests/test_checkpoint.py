@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trees import as_a_user
 
 import models
 from fer import CLASS_NAMES
@@ -225,7 +226,7 @@ def test_a_folder_that_is_none_or_is_gone(tmp_path):
 
 
 def test_a_folder_without_the_right_to_write_or_read():
-    with tempfile.TemporaryDirectory() as folder, nobody(folder):
+    with tempfile.TemporaryDirectory() as folder, as_a_user(folder):
         path = Path(folder) / "last.pth"
         save(path, state())
         os.chmod(folder, 0o500)
@@ -236,20 +237,6 @@ def test_a_folder_without_the_right_to_write_or_read():
         os.chmod(path, 0)
         assert "cannot be read (Permission denied)" in refusal(path)
         os.chmod(folder, 0o700)
-
-
-@contextlib.contextmanager
-def nobody(folder: str):
-    """Root has every right; within this it is nobody, who owns `folder`."""
-    root = os.geteuid() == 0
-    if root:
-        os.chown(folder, 65534, 65534)
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_sweep_removes_only_what_was_left_half_written(path):

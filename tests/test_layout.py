@@ -1,6 +1,5 @@
 """Finding RAF-DB and reading its labels: both layouts, wherever the path points, whatever is wrong (2 s)."""
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -8,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from trees import FACE, kaggle, official, zipped
+from trees import FACE, as_a_user, kaggle, official, zipped
 
 from fer.archive import MAX_FILE
 from fer.errors import UserError
@@ -265,20 +264,6 @@ def test_unreadable_folder():
         text = message(tree)
         os.chmod(tree / "DATASET/train/3", 0o700)
     assert "DATASET/train/3 cannot be read (Permission denied)" in text and "your rights" in text
-
-
-@contextlib.contextmanager
-def as_a_user(folder: str):
-    """Root may read everything; within this it is nobody, who owns `folder`."""
-    root = os.geteuid() == 0
-    if root:
-        os.chown(folder, 65534, 65534)
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_zip_that_is_not_rafdbs(tmp_path):

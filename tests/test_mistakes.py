@@ -210,6 +210,7 @@ def nobody_reads():
     read_end, write_end = os.pipe()
     os.close(read_end)
     os.dup2(write_end, 1)
+    sys.stdout = open(1, "w", closefd=False)  # a new process has none that believes it writes to a file
 
 
 def full_output():

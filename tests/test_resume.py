@@ -1,4 +1,4 @@
-"""Resume equality and determinism of models that test_train.py leaves out, and odd resumes (25 s).
+"""A resumed run equals one that was never stopped; odd resumes; determinism of the large models.
 
 ALL_MODELS=1 python -m pytest tests/test_resume.py        # the large ones too: gigabytes, minutes
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_train import assert_equal, folder, rows, run, stop_at_epoch, stop_at_step
+from test_train import RECIPES, TIMES, folder, rows, run, stop_at_epoch, stop_at_step
 
 import fer.checkpoint
 import train_function
@@ -20,16 +20,31 @@ from fer import device
 from fer.checkpoint import read, save
 from fer.errors import Stopped, UserError
 from fer.report import Run
+from train_function import parse
 
 SIZES = {"ConvNet": 40, "ResNet18": 32, "VGG16": 32, "GoogLeNet": 32, "ViT-B16": 32, "ViT-mod": 20}
 EVERY = list(SIZES) if os.environ.get("ALL_MODELS") else ["GoogLeNet"]
 
 
-@pytest.fixture
-def options(drawn, tmp_path):
-    """Everything random switched on, small enough for seconds."""
-    return train_function.Options(data=str(drawn), output=str(tmp_path), epochs=3, batch_size=16, ema=0.9,
-                                  image_size=40, balance="sqrt-sampler", warmup_epochs=1, device="cpu")
+def leaves(value, path=""):
+    """Every tensor and plain value of a checkpoint by its path, without clocks."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key not in (*TIMES, "sha256", "output", "resume", "overwrite"):
+                yield from leaves(item, f"{path}/{key}")
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from leaves(item, f"{path}/{i}")
+    else:
+        yield path, value
+
+
+def assert_equal(a, b):
+    a, b = dict(leaves(a)), dict(leaves(b))
+    assert a.keys() == b.keys()
+    different = [key for key, value in a.items()
+                 if not (torch.equal(value, b[key]) if torch.is_tensor(value) else value == b[key])]
+    assert different == []
 
 
 def stopped_in_epoch_2(options, name="ConvNet"):
@@ -38,6 +53,55 @@ def stopped_in_epoch_2(options, name="ConvNet"):
         stop_at_step(patch, 11)
         run(options, name)
     return options
+
+
+@pytest.mark.parametrize("name, size", [("ConvNet", 40), ("ResNet18", 32)])
+@pytest.mark.parametrize("where", ["between epochs", "in an epoch"])
+@pytest.mark.parametrize("kept", ["written", "in memory"])
+def test_resume_is_exact_wherever_it_stopped(options, tmp_path, monkeypatch, name, size, where, kept):
+    options = replace(options, image_size=size)
+    if kept == "in memory":  # the checkpoint at the stop is the copy that Keeper holds back
+        monkeypatch.setattr("fer.checkpoint.Keeper.WAIT", 1e9)
+    whole = replace(options, output=str(tmp_path / "whole"))
+    parts = replace(options, output=str(tmp_path / "parts"))
+    run(whole, name)
+    with monkeypatch.context() as patch:
+        if where == "between epochs":
+            stop_at_epoch(patch, 2)
+        else:
+            stop_at_step(patch, 11)  # 7 or 8 steps an epoch: in the second one
+        with pytest.raises(Stopped) as stopped:
+            run(parts, name)
+    assert stopped.value.code == (143 if where == "between epochs" else 130)
+    done = 2 if where == "between epochs" else 1
+    assert read(f"{folder(parts, name)}/last.pth")["epoch"] == done
+    torch.manual_seed(99)  # whatever happened in between must not matter
+    run(parts, name, resume="last")
+    a, b = folder(whole, name), folder(parts, name)
+    assert rows(a) == rows(b)
+    assert_equal(read(f"{a}/last.pth"), read(f"{b}/last.pth"))
+    assert_equal(read(f"{a}/best_model.pth"), read(f"{b}/best_model.pth"))
+    with open(f"{a}/predictions.csv") as one, open(f"{b}/predictions.csv") as two:
+        assert one.read() == two.read()
+
+
+def test_options_come_back_on_resume(options, tmp_path, monkeypatch):
+    stop_at_epoch(monkeypatch, 1)
+    with pytest.raises(Stopped):
+        run(options, lr=3e-4, batch_size=20)
+    typed = ["--output", options.output, "--data", options.data, "--resume"]
+    back = parse("ConvNet", RECIPES, [*typed, "--name", os.path.basename(folder(options)), "--epochs", "4"])
+    assert (back.lr, back.batch_size, back.epochs, back.resume) == (3e-4, 20, 4, "last")
+    with pytest.raises(UserError, match=r"--lr \(was 0.0003\)"):
+        parse("ConvNet", RECIPES, [*typed, "--lr", "1"])
+
+
+def test_other_data_is_refused_on_resume(options, monkeypatch):
+    stop_at_epoch(monkeypatch, 1)
+    with pytest.raises(Stopped):
+        run(options)
+    with pytest.raises(UserError, match="another training images"):
+        run(options, resume="last", train_fraction=0.5)
 
 
 @pytest.mark.parametrize("name", EVERY)
