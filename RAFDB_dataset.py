@@ -26,9 +26,9 @@ from torch.utils.data import Dataset
 
 from fer import CLASS_NAMES
 from fer.checkpoint import replace_file
+from fer.decode import Unusable, opened
 from fer.errors import UserError, command, first_ten
 from fer.layout import Row, Source, find
-from fer.picture import Unusable, opened
 from fer.synthetic import COUNTS as KNOWN_COUNTS
 from fer.synthetic import VERSION, draw_dataset
 

@@ -211,7 +211,7 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     state = {
         "epoch": 0, "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}}, "log": [], "seconds": 0.0,
         "model": model.built, "options": asdict(options),
-        "split_hash": val_set.hash, "train_hash": train_set.hash,
+        "split_hash": val_set.hash, "train_hash": train_set.hash, "drawn": train_set.drawn,
     }
     if options.resume:
         state = run.restore(state, model=model, optimizer=optimizer, ema=ema)

@@ -81,6 +81,7 @@ def take_turns(each: dict[str, ways.Way], seconds: float) -> dict[str, list[tupl
         steps[key] = max(2, round(seconds / ROUNDS / (way(2) / 2)))
     for i in range(ROUNDS):
         for key in list(each)[:: -1 if i % 2 else 1]:
+            each[key](1)  # brings back the memory and caches that the last one left in its own state
             turns[key].append((steps[key], each[key](steps[key])))
     return turns
 

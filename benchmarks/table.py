@@ -59,7 +59,7 @@ def save(entry: dict, folder: Path) -> Path:
     """Put one model's numbers into the device's file in `folder`, in place of its earlier ones."""
     folder.mkdir(parents=True, exist_ok=True)
     device = name(entry["environment"])
-    path = folder / (re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-") + ".json")
+    path = folder / ("speed-" + re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-") + ".json")
     entries = json.loads(path.read_text())["models"] if path.exists() else {}
     entries[entry["model"] + (" compiled" if entry["compile"] else "")] = entry
     entries = dict(sorted(entries.items(), key=lambda item: (NAMES.index(item[1]["model"]), item[0])))
@@ -70,7 +70,7 @@ def save(entry: dict, folder: Path) -> Path:
 
 def write_readme(readme: Path, folder: Path) -> None:
     """Write one table for each device in `folder` between the two marks in `readme`."""
-    files = sorted(folder.glob("*.json"))
+    files = sorted(folder.glob("speed-*.json"))
     if not files:
         raise UserError(f"there are no results in {folder}; run python benchmarks/speed.py first.")
     text = readme.read_text() if readme.is_file() else ""

@@ -106,12 +106,11 @@ def read(path: str | Path) -> dict:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check your rights there.") from None
-    except pickle.UnpicklingError as error:
-        wants = re.search(r"GLOBAL (\S+)", str(error))
-        wants = wants[1] if wants else "more than plain data"
-        raise UserError(f"{path} was not opened: it asks for {wants}, which could run code; checkpoints of "
-                        "this suite hold plain data only.") from None
-    except Exception:  # what a damaged archive raises depends on where it is damaged: any of a dozen types
+    except Exception as error:  # a damaged archive raises any of a dozen types, by where it is damaged
+        wants = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if wants:
+            raise UserError(f"{path} was not opened: it asks for {wants[1]}, which could run code; "
+                            "checkpoints of this suite hold plain data only.") from None
         raise UserError(f"{path} ({os.path.getsize(path):,} bytes) is damaged or not a checkpoint; take "
                         "another one, or train again.") from None
     version = state.get("format") if isinstance(state, dict) else None
@@ -185,7 +184,7 @@ class Keeper:
 
 def save_model(path: Path, state: dict, weights: dict, **more) -> None:
     """A checkpoint to predict with: `weights`, and of the training state only what describes them."""
-    about = {key: state[key] for key in ("model", "options", "split_hash", "train_hash")}
+    about = {key: state[key] for key in ("model", "options", "split_hash", "train_hash", "drawn")}
     best = {key: value for key, value in state["best"].items() if key != "weights"}
     normalisation = {"mean": list(MEAN), "std": list(STD)}
     save(path, {**about, "weights": weights, "best": best, "normalisation": normalisation, **more})

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from fer.decode import Unusable, opened
 from fer.errors import UserError
-from fer.picture import Unusable, opened
 
 SIDE = 100  # pixels
 # RAF-DB's own means of left eye, right eye and mouth, x and y in pixels: benchmarks/results/alignment.json

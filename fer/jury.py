@@ -96,8 +96,7 @@ def overview(found: Sequence[Seat]) -> Styler:
             except UserError as error:
                 rows[model] = ["cannot be used", "", "", str(error)]
                 continue
-            drawn = _drawn(file, checkpoint)
-            kind = "drawn faces: says nothing about real ones" if drawn else "RAF-DB"
+            kind = "drawn faces: says nothing about real ones" if checkpoint.get("drawn") else "RAF-DB"
             best = checkpoint["best"]
             rows[model] = [file.parent.name, _start(checkpoint), f"{100 * best['macro_f1']:.1f}", kind]
     frame = pd.DataFrame.from_dict(rows, "index", columns=["run", "start", "val macro-F1, %", "trained on"])
@@ -169,10 +168,6 @@ def _largest(name: str) -> Tensor:
         raise UserError(f"{name}: no face was found")
     largest = max(found, key=lambda face: face.box[3] - face.box[1] if face.box else 0)
     return torch.from_numpy(np.array(largest.pixels))
-
-
-def _drawn(file: Path, checkpoint: dict) -> bool:
-    return file.parent.name.startswith("drawn-") or checkpoint["options"].get("data") == "synthetic"
 
 
 def _start(checkpoint: dict) -> str:

@@ -267,7 +267,7 @@ def _plain_log(row, values: Sequence[float]) -> None:
     steps = (1, 2, 5) if high - low < 2 else (1,)
     decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
     ticks = [step * 10.0**decade for decade in decades for step in steps]
-    margin = max(0.1, 0.08 * (high - low))
+    margin = max(0.35, 0.08 * (high - low))  # a factor of 5 at least, in which two ticks lie
     for axes in row:
         axes.set_xlim(10 ** (low - margin), 10 ** (high + margin))
         axes.minorticks_off()

@@ -32,7 +32,7 @@ def state(**changes) -> dict:
     return {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100}, "weights": weights,
             "best": best, "optimizer": optimizer, "options": {"ema": 0.998, "compile": False},
             "log": [{"epoch": 1, "loss": -0.0}], "split_hash": "c404e35d68553c11", "train_hash": "d9f8acf5",
-            "nothing": None} | changes
+            "drawn": False, "nothing": None} | changes
 
 
 @pytest.fixture
@@ -95,8 +95,9 @@ def test_files_that_are_no_checkpoint(tmp_path):
     assert f"there is no checkpoint {path}" in refusal(path)
     assert "there is no checkpoint" in refusal(tmp_path)
     assert "there is no checkpoint" in refusal(tmp_path / ("n" * 300))
-    path.write_text("<!DOCTYPE html>")
-    assert "is damaged or not a checkpoint" in refusal(path) or "was not opened" in refusal(path)
+    for other in (b"<!DOCTYPE html>", b"\xff\xd8\xff\xe0\0\x10JFIF", b"\x89PNG\r\n\x1a\n", b"\x80\x02}q\0."):
+        path.write_bytes(other)
+        assert "is damaged or not a checkpoint" in refusal(path) or "of this suite" in refusal(path)
     for other in (torch.ones(3), [1, 2], {"state_dict": {"a": torch.ones(3)}}, {"format": "1"}):
         torch.save(other, path)
         assert "is not a checkpoint of this suite" in refusal(path)
