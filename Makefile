@@ -6,7 +6,7 @@
 PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
-CACHED = $${TORCH_HOME:-$$HOME/.cache/torch}/hub/checkpoints/resnet18-f37072fd.pth
+CACHED = $${TORCH_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/torch}/hub/checkpoints/resnet18-f37072fd.pth
 
 .PHONY: train test results
 
@@ -28,6 +28,8 @@ test: .venv/ready-dev
 	$(BIN)/python -m pytest $(ARGS)
 
 .venv/ready: requirements.txt
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "There is no $(PYTHON) here; install Python 3.10 or newer, or try: make train PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "This suite needs Python 3.10 or newer; $$($(PYTHON) --version 2>&1) is too old. Try: make train PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv

@@ -80,6 +80,11 @@ class RAFDBDataset(Dataset):
         return torch.bincount(self.labels, minlength=len(CLASS_NAMES)).tolist()
 
     @property
+    def kind(self) -> str:
+        """RAF-DB (by its known counts), drawn faces, or other data."""
+        return "drawn faces" if self.drawn else "RAF-DB" if self.listed == KNOWN_COUNTS else "other data"
+
+    @property
     def hash(self) -> str:
         """Names and labels of this split as 16 hexadecimal digits: equal splits, equal hash."""
         pairs = sorted(zip(self.names, self.labels.tolist()))
@@ -89,9 +94,8 @@ class RAFDBDataset(Dataset):
 def describe(*splits: RAFDBDataset) -> str:
     """One line: layout, images per split and class, and whether the official counts are RAF-DB's."""
     first = splits[0]
-    verdict = "RAF-DB's known counts" if first.listed == KNOWN_COUNTS else "NOT RAF-DB's known counts"
-    if first.drawn:
-        verdict = "drawn faces, not RAF-DB"
+    verdict = {"RAF-DB": "RAF-DB's known counts", "drawn faces": "drawn faces, not RAF-DB",
+               "other data": "NOT RAF-DB's known counts"}[first.kind]
     parts = [f"{s.split} {len(s):,} ({' '.join(f'{n[:2]}{c}' for n, c in zip(CLASS_NAMES, s.counts))})"
              for s in splits]
     skipped = f"; {first.skipped:,} unreadable training images skipped" if first.skipped else ""
@@ -172,6 +176,8 @@ def _decoded(source: Source, split: str, *, skip_bad: bool) -> tuple[np.ndarray,
     key = hashlib.sha256(json.dumps([CACHE_VERSION, rows]).encode()).hexdigest()[:24]
     for path in folder.glob(f"{place}-{split}-{key}-*.npy"):
         try:
+            if not path.is_file():
+                continue
             images = np.load(path, mmap_mode="r", allow_pickle=False)
             if images.shape == shape and images.dtype == np.uint8 and path.stem.endswith(_checksum(images)):
                 return images, set()

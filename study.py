@@ -31,8 +31,9 @@ from fer.batches import Batches
 from fer.checkpoint import write_atomically
 from fer.cli import flag, typed
 from fer.errors import Stopped, UserError, command
+from fer.folder import place
 from fer.interrupt import Interrupt
-from fer.report import Run
+from fer.layout import is_drawn
 from fer.results import HERE, NOT_RECIPE, SCRIPTS, committed
 from fer.studies import DEGRADED, STUDIES, write_page
 from RAFDB_dataset import RAFDBDataset
@@ -52,7 +53,7 @@ class Job(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        return Run.place(self.model, self.options)
+        return place(self.model, self.options)
 
     @property
     def finished(self) -> bool:
@@ -108,8 +109,8 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
     recipe, asked = vars(committed(model, ["--weights", weights])), vars(committed(model, argv))
     changed = [f"{key.replace('_', '-')}{value}" for key, value in asked.items()
                if key not in NOT_RECIPE and value != recipe[key]]
-    drawn = data == "synthetic" or Path(data, "drawn.json").is_file()
-    words = ["drawn"] * drawn + [f"{setting}"] * bool(study) + changed + ["imagenet"] * (weights != "none")
+    words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(study) + changed
+    words += ["imagenet"] * (weights != "none")
     argv += ["--name", "-".join([*words, f"seed{seed}"])]
     if study:
         output = Path(given.get("output", Options.output)) / "studies" / study

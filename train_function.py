@@ -23,7 +23,8 @@ from fer.batches import Batches
 from fer.checkpoint import Keeper, read
 from fer.cli import option
 from fer.ema import EMA
-from fer.errors import Stopped, UserError
+from fer.errors import UserError
+from fer.folder import checkpoint, refuse
 from fer.interrupt import Interrupt
 from fer.optim import Schedule, make_optimizer
 from fer.report import Run
@@ -85,15 +86,17 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
     recipe = recipes.get(weights, recipes[next(iter(recipes))])
     options = replace(Options(weights=weights, **recipe), **given)
     options.image_size = options.image_size or models.ARCHITECTURES[name].image_size
+    given = {key: getattr(options, key) for key in given}
     cli.check(options)
     if options.resume:
-        stored = cli.restored(Options, read(Run.checkpoint(name, options)).get("options"))
-        changed = [k for k, v in given.items() if k not in MAY_CHANGE and v != getattr(stored, k)]
-        if changed:
+        stored = cli.restored(Options, read(checkpoint(name, options)).get("options"))
+        if changed := [k for k, v in given.items() if k not in MAY_CHANGE and v != getattr(stored, k)]:
             listed = ", ".join(f"{cli.flag(k)} (was {getattr(stored, k)})" for k in changed)
             raise UserError(f"this run was not begun with {listed}; leave that out to go on, or choose "
                             "another --name.")
-        options = replace(stored, **given)
+        options = replace(stored, **{"overwrite": False, **given})
+    if argv is None:  # the script's own: before a model is built, or its weights are downloaded
+        refuse(name, options)
     return options
 
 
@@ -170,17 +173,20 @@ def train(model: nn.Module, options: Options) -> dict:
     stopped.
     """
     cli.check(options)
+    if options.image_size not in (0, model.built["image_size"]):
+        raise UserError(f"the model takes {model.built['image_size']} pixels, not {options.image_size}.")
+    options = replace(options, image_size=model.built["image_size"])
     setup = device.setup(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
     try:
         with Interrupt() as interrupt, Run(model, options, setup) as run:
-            return _train(model, options, setup, interrupt, run)
+            numbers = _train(model, options, setup, interrupt, run)
     except (MemoryError, RuntimeError, ValueError) as error:
         words = device.in_words(error, setup, batch_size=options.batch_size, image_size=options.image_size)
         if not words:
             raise
         raise UserError(words) from None
-    finally:
-        device.leave(setup)
+    device.leave(setup)  # not after an error: to leave takes time, in which torchrun may silence its message
+    return numbers
 
 
 def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: Interrupt, run: Run) -> dict:
@@ -192,12 +198,12 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
                         "make it a multiple of them.")
     batch_size = min(options.batch_size, len(train_set) // setup.world * setup.world)
     steps = len(train_set) // batch_size  # what does not fill a last batch is left out, others every epoch
-    run.begin(sets, describe(*sets.values()))
+    with setup.first():
+        run.begin(sets, describe(*sets.values()))
 
     convolutional = models.ARCHITECTURES[model.built["name"]].convolutional
-    model = model.to(
-        setup.device, memory_format=torch.channels_last if convolutional else torch.contiguous_format
-    )
+    layout = torch.channels_last if convolutional else torch.contiguous_format
+    model = model.to(setup.device, memory_format=layout)
 
     def batches(part: RAFDBDataset) -> Batches:
         return Batches(part.images, part.labels, options.image_size, setup, channels_last=convolutional,
@@ -210,8 +216,8 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     ema = EMA(model, options.ema)
     state = {
         "epoch": 0, "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}}, "log": [], "seconds": 0.0,
-        "model": model.built, "options": asdict(options),
-        "split_hash": val_set.hash, "train_hash": train_set.hash, "drawn": train_set.drawn,
+        "model": model.built, "options": asdict(options), "drawn": train_set.drawn,
+        "split_hash": val_set.hash, "train_hash": train_set.hash, "test_hash": test_set.hash,
     }
     if options.resume:
         state = run.restore(state, model=model, optimizer=optimizer, ema=ema)
@@ -219,12 +225,14 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     net = setup.parallel(model)
     net = torch.compile(net) if options.compile else net
     keeper = Keeper(run.folder, enabled=setup.rank == 0)
-    if not options.resume:
-        keeper.keep(_snapshot(state, model, optimizer, setup, ema))  # finds out now whether it can be written
+    keeper.keep(_snapshot(state, model, optimizer, setup, ema))  # finds out now whether it can be written
 
-    ask_every = 16 if setup.world > 1 else 1  # to agree on a stop costs a message among the processes
+    ask_every = 16 if setup.device.type == "cuda" and setup.world > 1 else 1  # to agree takes a message
     reason = "all epochs done"
     for epoch in range(state["epoch"], options.epochs):
+        if options.patience and epoch - state["best"]["epoch"] >= options.patience:
+            reason = f"val macro-F1 no better for {options.patience} epochs"
+            break
         clock = time.perf_counter()
         device.seed_everything(options.seed, epoch, setup.rank)
         generator = device.generator(options.seed, epoch)
@@ -237,20 +245,17 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
             loss=lambda z, y: balance.loss(z, y, label_smoothing=options.label_smoothing,
                                            progress=epoch / options.epochs),
             rate=lambda step: schedule(epoch * steps + step),
-            stop=lambda step: step % ask_every == 0 and setup.any(bool(interrupt.number)),
+            stop=lambda step: step % ask_every == 0 and interrupt.asked(setup),
         )
         if trained["stopped"]:
             keeper.flush()
-            raise Stopped(interrupt.number, f"in epoch {epoch + 1}, which --resume repeats",
-                          run.resume_command())
+            raise run.stopped(interrupt.number, f"in epoch {epoch + 1}, which --resume repeats")
         training_seconds = time.perf_counter() - clock
         setup.broadcast(ema.average)
         val = evaluate(ema.average, val_data)
         if not (math.isfinite(trained["loss"]) and math.isfinite(val["loss"])):
             keeper.flush()
-            raise UserError(
-                f"the loss is no longer finite in epoch {epoch + 1} (learning rate up to {options.lr:g}, "
-                f"{setup.precision}). {run.last_good(state)} Try a lower --lr, or --amp off.", code=3)
+            raise run.diverged(state, epoch + 1)
         better = val["macro_f1"] > state["best"]["macro_f1"]
         if better:
             weights = {key: value.detach().clone() for key, value in ema.average.state_dict().items()}
@@ -261,12 +266,9 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
         state |= {"epoch": epoch + 1, "log": [*state["log"], row], "seconds": earlier + now - begun}
         run.log(state["log"], better=better)
         keeper.keep(_snapshot(state, model, optimizer, setup, ema))
-        if setup.any(bool(interrupt.number)):
+        if interrupt.asked(setup):
             keeper.flush()
-            raise Stopped(interrupt.number, f"after epoch {epoch + 1}", run.resume_command())
-        if options.patience and epoch + 1 - state["best"]["epoch"] >= options.patience:
-            reason = f"val macro-F1 no better for {options.patience} epochs"
-            break
+            raise run.stopped(interrupt.number, f"after epoch {epoch + 1}")
     keeper.flush()
 
     ema.average.load_state_dict(state["best"]["weights"])

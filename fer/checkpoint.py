@@ -14,6 +14,7 @@ import re
 import struct
 import time
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -101,6 +102,8 @@ def read(path: str | Path) -> dict:
     if not os.path.isfile(path):
         raise UserError(f"there is no checkpoint {path}.")
     try:
+        if any(info.compress_size != info.file_size for info in _entries(path)):
+            raise ValueError("torch.save packs nothing; this may unpack to any size")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about files that are refused below
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -129,6 +132,14 @@ def read(path: str | Path) -> dict:
                         "train again.")
     _check_contents(path, state)
     return state
+
+
+def _entries(path: str | Path) -> list[zipfile.ZipInfo]:
+    """What a zip holds; nothing where `path` is none."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return archive.infolist()
 
 
 def _check_contents(path: str | Path, state: dict) -> None:

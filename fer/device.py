@@ -50,22 +50,26 @@ class Setup:
             dist.all_reduce(tensor)
         return tensor
 
-    def any(self, flag: bool) -> bool:
-        """Whether any process says so; every process gets the same answer."""
+    def largest(self, number: int) -> int:
+        """The largest that any process says; every process gets the same answer."""
         if self.world == 1:
-            return flag
-        votes = torch.tensor([int(flag)])
+            return number
+        votes = torch.tensor([number])
         dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
-        return bool(votes)
+        return int(votes)
 
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
-        """Process 0 does what is inside before the others do."""
-        if self.world > 1 and self.rank > 0:
-            dist.barrier(group=self.control)
-        yield
-        if self.world > 1 and self.rank == 0:
-            dist.barrier(group=self.control)
+        """Process 0 does what is inside before the others do; where it fails, they end too."""
+        if self.rank > 0 and self.largest(0):
+            raise UserError("process 0 could not go on, and says why.")
+        failed = 1
+        try:
+            yield
+            failed = 0
+        finally:
+            if self.rank == 0:
+                self.largest(failed)
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model with gradients averaged over the processes; itself if there is one."""
@@ -116,6 +120,9 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
     if chosen.type == "cuda":
         if world > 1:
             chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            if chosen.index >= torch.cuda.device_count():
+                raise UserError(f"there are {torch.cuda.device_count()} GPUs here; give torchrun no more "
+                                "processes than that, or --device cpu.")
         torch.cuda.set_device(chosen)
     elif world > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", world))))
@@ -154,10 +161,15 @@ def in_words(error: Exception, made: Setup, *, batch_size: int, image_size: int)
     full = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in full):
         return (f"the {made.device.type} memory is too small for batches of {batch_size} at {image_size} "
-                f"pixels in {made.precision}: try a smaller --batch-size or --image-size, or --amp bf16.")
+                f"pixels in {made.precision}: try a smaller --batch-size or --image-size"
+                f"{', or --amp bf16' if made.precision == 'fp32' else ''}.")
     if "Expected more than 1 value per channel" in str(error):
         return (f"--batch-size {batch_size} leaves batch norm one value of each channel at {image_size} "
                 "pixels; it needs two or more images in every process.")
+    if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+        return f"--compile does not work here ({str(error).strip().splitlines()[0][:200]}); leave it out."
+    if made.world > 1 and "by peer" in str(error):
+        return "another of the processes has ended, and says why."
     return ""
 
 

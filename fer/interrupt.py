@@ -22,6 +22,12 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def asked(self, setup) -> bool:
+        """Whether any of `setup`'s processes got a signal; `number` is then the same in all of them."""
+        number = setup.largest(self.number)
+        self.number = number or self.number  # one may arrive in between
+        return number > 0
+
     def _arrived(self, number: int, _frame) -> None:
         self.number = number
         if number == signal.SIGINT:

@@ -5,6 +5,7 @@ Official release: basic/Image/aligned/<image>.jpg, basic/EmoLabel/list_patition_
 """
 
 import csv
+import functools
 import io
 import os
 from collections import Counter
@@ -49,7 +50,7 @@ class Source(NamedTuple):
     def remedy(self) -> str:
         """A sentence on what to do when something in it is wrong."""
         if self.drawn:
-            return f"These are drawn faces: remove {self.root}, and they are drawn again."
+            return f"These are drawn faces: remove {self.root} and type python -m fer.synthetic {self.root}"
         return "Fetch RAF-DB again with setup_dataset.ipynb, or mend these files."
 
 
@@ -65,6 +66,12 @@ def find(path: str | Path) -> Source:
             f"{error.filename or path} cannot be read ({error.strerror or error}); check the path and your "
             "rights there, or fetch RAF-DB again with setup_dataset.ipynb."
         ) from None
+
+
+@functools.cache
+def is_drawn(path: str) -> bool:
+    """Whether `path`, or the word synthetic, means drawn faces. Looked up once. UserError as in `find`."""
+    return path == "synthetic" or find(path).drawn
 
 
 def _find(path: Path) -> Source:

@@ -5,7 +5,7 @@ import importlib.util
 import io
 import json
 import os
-import shlex
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from fer import CLASS_NAMES, device, metrics, plots
 from fer.checkpoint import hold, read, save_model, sweep, write_atomically
-from fer.errors import UserError
+from fer.errors import Stopped, UserError
+from fer.folder import checkpoint, place, refuse, resume_command
 
 FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
          "curves.png", "confusion_matrix.png")
@@ -33,12 +34,12 @@ class Run:
     def __init__(self, model: nn.Module, options, setup: device.Setup) -> None:
         self.name, self.options, self.setup = model.built["name"], options, setup
         self.parameters = sum(p.numel() for p in model.parameters())
-        self.folder = self.place(self.name, options)
+        self.folder = place(self.name, options)
         self.main = setup.rank == 0
         self.tensorboard = self._held = None
         if options.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard.")
-        self._refuse()
+        refuse(self.name, options)
 
     def __enter__(self) -> "Run":
         return self
@@ -48,46 +49,6 @@ class Run:
             self.tensorboard.close()
         if self._held is not None:
             os.close(self._held)
-
-    @staticmethod
-    def place(name: str, options) -> Path:
-        """The folder of a run with these options."""
-        if options.name in (".", "..") or set(options.name) & {"/", "\\"}:
-            raise UserError(f"--name {options.name} must be the name of a folder; --output says where it is.")
-        faces = options.data == "synthetic" or os.path.isfile(Path(options.data) / "drawn.json")
-        drawn = "drawn-" if faces else ""
-        return Path(options.output) / name / (options.name or f"{drawn}seed{options.seed}")
-
-    @staticmethod
-    def checkpoint(name: str, options) -> Path:
-        """The file that --resume goes on from."""
-        return Run.place(name, options) / "last.pth" if options.resume == "last" else Path(options.resume)
-
-    def _refuse(self) -> None:
-        """Raise UserError where this run would spoil the one that is in its folder, or has nothing to do."""
-        finished, log = os.path.isfile(self.folder / "metrics.json"), self.folder / "log.csv"
-        begun_in = os.path.realpath(self.checkpoint(self.name, self.options).parent)
-        if self.options.resume and begun_in == os.path.realpath(self.folder):
-            epochs = self._epochs() if finished else 0
-            if self.options.epochs <= epochs:
-                raise UserError(f"{self.folder} is finished; its numbers are in metrics.json. To train on, "
-                                f"give more than its {epochs} --epochs.")
-        elif self.options.overwrite:
-            return
-        elif finished:
-            raise UserError(f"{self.folder} holds a finished run. To replace it type --overwrite, to keep it "
-                            "choose another --name or --seed.")
-        elif os.path.isfile(log):
-            done = max(0, len(log.read_bytes().splitlines()) - 1)
-            raise UserError(f"{self.folder} holds an unfinished run of {done} epochs. To go on type "
-                            "--resume, to begin again --overwrite.")
-
-    def _epochs(self) -> int:
-        """How many epochs the run in the folder was to have; 0 where its options.json is damaged."""
-        try:
-            return int(json.loads((self.folder / "options.json").read_bytes())["epochs"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
 
     def say(self, text: str) -> None:
         """Print a line, whole and at once, from process 0. Where nobody reads any more, the run goes on."""
@@ -112,10 +73,12 @@ class Run:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._held = hold(self.folder)
-                self._refuse()  # once more: a run may have ended there while this one read its data
+                refuse(self.name, self.options)  # once more: a run may have ended there meanwhile
                 sweep(self.folder)
-                for file in () if self.options.resume else FILES:
-                    (self.folder / file).unlink(missing_ok=True)
+                if not self.options.resume:
+                    for file in FILES:
+                        (self.folder / file).unlink(missing_ok=True)
+                    shutil.rmtree(self.folder / "tensorboard", ignore_errors=True)
             except OSError as error:
                 raise UserError(f"{error.filename or self.folder} cannot be made or replaced "
                                 f"({error.strerror}); choose another --output.", code=4) from None
@@ -131,11 +94,12 @@ class Run:
         """The state in the checkpoint of --resume, after putting it back into model, optimizer, EMA and
         scaler.
         """
-        path = self.checkpoint(self.name, self.options)
+        path = checkpoint(self.name, self.options)
         found = read(path)
         if "optimizer" not in found:
             raise UserError(f"{path} holds a model, not the state of a run; resume from a last.pth.")
-        for key, what in (("model", "model"), ("split_hash", "val split"), ("train_hash", "training images")):
+        for key, what in (("model", "model"), ("split_hash", "val split"), ("train_hash", "training images"),
+                          ("test_hash", "test set")):
             if found.get(key) != state[key]:
                 raise UserError(f"{path} was written with another {what} ({found.get(key)}, now "
                                 f"{state[key]}); resume it with the data and model it was begun with.")
@@ -205,7 +169,7 @@ class Run:
         probabilities = test.softmax(1).numpy()
         numbers = {
             "model": self.name, "run": self.folder.name,
-            "data": "drawn faces" if test_set.drawn else "RAF-DB", "weights": self.options.weights,
+            "data": test_set.kind, "weights": self.options.weights,
             "finished": reason, "epochs": state["epoch"], "best_epoch": state["best"]["epoch"],
             "post_hoc_tau": tau,
             "val": metrics.report(val.softmax(1).numpy(), self.sets["val"].labels.numpy()),
@@ -246,23 +210,21 @@ class Run:
                  f"{100 * high:.2f})\n"
                  f"recall on test: {'  '.join(recalls)}")
         if numbers["data"] != "RAF-DB":
-            self.say("These are drawn faces: the numbers say nothing about RAF-DB.")
+            self.say(f"These are {numbers['data']}: the numbers say nothing about RAF-DB.")
         self.say(f"{numbers['cost']['wall_seconds']:.0f} s in all; pictures: {self.folder / 'curves.png'} "
                  f"and {self.folder / 'confusion_matrix.png'}")
 
-    def resume_command(self) -> str:
-        """What to type to go on with this run."""
-        argv = ["--begin", *sys.argv[1:]]
-        typed = [word for before, word in zip(argv, argv[1:])
-                 if word.split("=")[0] not in ("--overwrite", "--resume")
-                 and (before != "--resume" or word.startswith("--"))]
-        processes = os.environ.get("LOCAL_WORLD_SIZE", self.setup.world)
-        launcher = ["torchrun", f"--nproc_per_node={processes}"] if self.setup.world > 1 else ["python"]
-        return shlex.join([*launcher, sys.argv[0], *typed, "--resume"])
+    def stopped(self, number: int, where: str) -> Stopped:
+        """What to raise where the signal `number` stopped the run."""
+        return Stopped(number, where, resume_command(self.folder, self.options, world=self.setup.world))
 
-    def last_good(self, state: dict) -> str:
-        """A sentence that names the checkpoint to go back to."""
-        return f"The last good checkpoint is {self.folder / 'last.pth'}, of epoch {state['epoch']}."
+    def diverged(self, state: dict, epoch: int) -> UserError:
+        """What to raise where the loss of `epoch` is not finite (exit code 3)."""
+        slower = "a lower --lr" + ("" if self.setup.precision == "fp32" else " or --amp off")
+        return UserError(
+            f"the loss is no longer finite in epoch {epoch} (learning rate up to {self.options.lr:g}, "
+            f"{self.setup.precision}). Try {slower}. The last good checkpoint is {self.folder / 'last.pth'}, "
+            f"of epoch {state['epoch']}: a run of another --name can start from it with --weights.", code=3)
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.folder / name, lambda file: file.write(text.encode()))

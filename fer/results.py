@@ -27,6 +27,7 @@ STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never
 LOGGED = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
 CHECKED = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
 COST = ("parameters", "gflops", "latency_ms", "images_per_second", "train_seconds", "peak_memory_mib")
+KINDS = ("RAF-DB", "drawn faces")
 NEEDED = ("model", "data", "val.macro_f1", "counts.train", "split_hash", "train_hash", "environment.cpu",
           "environment.gpu", "environment.threads", "environment.precision", *(f"cost.{key}" for key in COST))
 
@@ -48,7 +49,7 @@ class Result:
     @property
     def drawn(self) -> bool:
         """Whether it saw drawn faces instead of RAF-DB."""
-        return self.numbers["data"] != "RAF-DB"
+        return self.numbers["data"] == "drawn faces"
 
     @property
     def start(self) -> str:
@@ -124,11 +125,14 @@ def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], lis
                 results.append(_read(folder))
             except ValueError as error:
                 left_out.append((folder.relative_to(root).as_posix(), str(error)))
-    kinds = Counter((run.drawn, _test_set(run)) for run in results)
+    kinds = Counter((run.drawn, _test_set(run)) for run in results if run.numbers["data"] in KINDS)
     usual = {drawn: test for (drawn, test), _ in reversed(kinds.most_common())}
     groups: dict[str, dict[int, Result]] = defaultdict(dict)
     for run in results:
         name = run.folder.relative_to(root).as_posix()
+        if run.numbers["data"] not in KINDS:
+            left_out.append((name, f"trained on {run.numbers['data']}, not on RAF-DB"))
+            continue
         if _test_set(run) != usual[run.drawn]:
             images = f"{len(run.images):,} images"
             left_out.append((name, f"tested on another test set ({images}) than the other runs"))

@@ -5,6 +5,7 @@ model = models.load("results/ResNet18/seed0/best_model.pth")
 """
 
 import difflib
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -109,12 +110,15 @@ def _load_imagenet(model: nn.Module, architecture: Architecture) -> None:
         raise UserError(f"{name} has no ImageNet weights; train it with --weights none.")
     file = imagenet_file(name)
     try:
-        state = module.WEIGHTS.get_state_dict(progress=True, check_hash=True)
+        state = module.WEIGHTS.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
             f"{name}'s ImageNet weights could not be had ({error}). Download {module.WEIGHTS.url} and put "
             f"it as {file}, or train from scratch with --weights none."
         ) from None
+    except (pickle.UnpicklingError, EOFError, ValueError):
+        raise UserError(f"{file} is damaged, or holds something else than {name}'s weights. Delete it and "
+                        "start again.") from None
     if hasattr(module, "fit_positions"):
         state = module.fit_positions(state, model.built["image_size"])
     dropped = module.HEADS + getattr(module, "DROPPED", ())

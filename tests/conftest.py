@@ -11,7 +11,7 @@ from fer.synthetic import draw_dataset
 from train_function import Options
 
 ROOT = Path(__file__).parents[1]
-REAL = ("raf-db-dataset", "raf-db-dataset.zip", "../shared/raf-db/raf-db-dataset.zip")
+REAL = ("raf-db-dataset", "raf-db-dataset.zip")
 
 
 @pytest.fixture(scope="session", autouse=True)

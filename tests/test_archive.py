@@ -1,6 +1,7 @@
 """A zip from anywhere is refused before anything in it is read, unless it is as plain as RAF-DB's (1 s)."""
 
 import stat
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -62,6 +63,27 @@ def test_an_encrypted_entry_is_refused(path):
     data[data.rindex(b"PK\x01\x02") + 8] |= 1  # the flag in the directory's last entry
     path.write_bytes(data)
     assert "DATASET/a.jpg: is encrypted" in refusal(path)
+
+
+def test_an_entry_that_lies_about_its_size_is_not_unpacked_whole(path, tmp_path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_labels.csv", bytes(200 * MAX_FILE))
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"PK\x01\x02") + 24  # the unpacked size, in the directory
+    data[at : at + 4] = (1000).to_bytes(4, "little")
+    path.write_bytes(data)
+    _, read = open_zip(path)
+    tracemalloc.start()
+    with pytest.raises(OSError, match="train_labels.csv is damaged in the zip"):
+        read("train_labels.csv")
+    assert tracemalloc.get_traced_memory()[1] < 10 * MAX_FILE
+    tracemalloc.stop()
+
+
+def test_an_entry_packed_in_an_unusual_way_is_refused(path):
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("DATASET/b.jpg", b"face")
+    assert "DATASET/b.jpg: is packed in an unusual way" in refusal(path)
 
 
 def test_an_entry_that_unpacks_to_more_than_a_face_is_refused(path):

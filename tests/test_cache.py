@@ -53,6 +53,14 @@ def test_cache_never_hides_a_changed_file(tree, empty_cache, decoded):
         RAFDBDataset(tree, "test")
 
 
+def test_a_pipe_in_place_of_the_cache_is_passed_by(tree, empty_cache):
+    RAFDBDataset(tree, "test")
+    (file,) = empty_cache.glob("*-test-*")
+    file.unlink()
+    os.mkfifo(file)
+    assert len(RAFDBDataset(tree, "test")) == 70
+
+
 def test_cache_never_hides_a_changed_zip(tree, kaggle_zip, tmp_path, empty_cache, decoded):
     path = Path(shutil.copy(kaggle_zip, tmp_path / "a.zip"))
     RAFDBDataset(path, "test")

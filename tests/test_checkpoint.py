@@ -103,6 +103,17 @@ def test_files_that_are_no_checkpoint(tmp_path):
         assert "is not a checkpoint of this suite" in refusal(path)
 
 
+def test_a_packed_checkpoint_is_not_unpacked(path, monkeypatch):
+    """It could unpack to any size."""
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    monkeypatch.setattr(torch, "load", None)
+    assert "is damaged or not a checkpoint" in refusal(path)
+
+
 class Trap:
     """Unpickling it makes a folder."""
 

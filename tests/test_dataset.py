@@ -180,7 +180,7 @@ def test_skip_bad_leaves_training_images_out_and_counts_them(drawn, tree):
 
 def test_damage_to_drawn_faces_and_to_a_zip_says_how_to_mend_it(tree, kaggle_zip, tmp_path):
     first_face(tree).unlink()
-    assert f"remove {tree}, and they are drawn again" in refusal(tree, "train")
+    assert f"remove {tree} and type python -m fer.synthetic {tree}" in refusal(tree, "train")
     data = bytearray(kaggle_zip.read_bytes())
     data[data.index(b"\xff\xd8\xff") + 1000] ^= 0xFF  # one byte of the first image
     path = tmp_path / "damaged.zip"

@@ -10,6 +10,7 @@ import textwrap
 import time
 
 import pytest
+from trees import first_face
 
 from fer.checkpoint import read
 
@@ -48,7 +49,7 @@ def command(processes, script, *argv):
 
 
 def environment():
-    return {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1", "VIRTUAL_ENV": sys.prefix}
 
 
 def test_two_processes_reach_what_one_reaches(script, drawn, tmp_path):
@@ -80,14 +81,34 @@ def test_batch_that_cannot_be_shared(script, drawn, tmp_path):
     assert "--batch-size 33 cannot be shared by 2 processes" in done.stderr
 
 
+def test_bad_data_ends_all_processes_in_words(script, tree, tmp_path):
+    first_face(tree).write_bytes(b"")
+    done = subprocess.run(command(2, script, "--data", tree, "--output", tmp_path, "--device", "cpu"),
+                          env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0 and "1 of 140 train images" in done.stderr
+    assert "error (rank 1): process 0 could not go on" in done.stderr and "peer" not in done.stderr
+
+
+def worker(process: subprocess.Popen, rank: int) -> int:
+    """The process of that rank among torchrun's."""
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+        for pid in map(int, file.read().split()):
+            with open(f"/proc/{pid}/environ", "rb") as environ:
+                if f"RANK={rank}".encode() in environ.read().split(b"\0"):
+                    return pid
+    raise AssertionError("not found")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_group_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path, number):
+def test_a_signal_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path, number):
+    """SIGTERM to the whole group, SIGINT to one process that is not the first."""
     argv = ("--data", drawn, "--output", tmp_path, "--image-size", 40, "--epochs", 500, "--device", "cpu")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command(2, script, *argv), env=environment(), start_new_session=True, **pipes)
     for line in process.stdout:
         if line.split()[:1] == ["2"]:
-            os.killpg(process.pid, number)
+            one = number == signal.SIGINT
+            os.kill(worker(process, 1), number) if one else os.killpg(process.pid, number)
             break
     begun = time.monotonic()
     _, errors = process.communicate(timeout=90)

@@ -58,7 +58,7 @@ OPTIONS = {
     "empty checkpoint": (["--resume="], "argument --resume: it is empty"),
     "a folder as checkpoint": (["--resume", "fer"], "there is no checkpoint fer"),
     "no run to resume": (["--resume"], "there is no checkpoint"),
-    "weights that are code": (["--weights", "compare.py"], "compare.py was not opened"),
+    "weights that are code": (["--weights", "compare.py"], "compare.py ("),
     "weights that are a folder": (["--weights", "fer"], "there is no checkpoint fer"),
     "a stray word": (["fast"], "there is no option fast"),
 }

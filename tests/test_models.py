@@ -114,6 +114,7 @@ def test_imagenet_weights_from_torchvisions_cache(name, size, tmp_path, monkeypa
     assert all(torch.equal(loaded[key], state[key]) for key in same)
     assert set(loaded) - set(same) <= {"encoder.pos_embedding", *(k for k in loaded if k.startswith(heads))}
     assert model(torch.randn(2, 3, size, size)).shape == (2, 7)
+    assert name != "GoogLeNet" or model.transform_input  # as torchvision's own does with these weights
     broken = {key: value for key, value in state.items() if "conv1" not in key and "conv_proj" not in key}
     monkeypatch.setattr(type(weights), "get_state_dict", lambda self, **_: dict(broken))
     with pytest.raises(UserError, match=f"is not {name}'s"):
@@ -128,6 +129,16 @@ def test_download_that_fails_says_what_to_do(tmp_path, monkeypatch):
     address = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
     for part in (address, str(tmp_path), "--weights none"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html>", b""])
+def test_a_wrong_file_in_torchvisions_cache(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = models.imagenet_file("ResNet18")
+    file.parent.mkdir()
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"{file} is damaged.*Delete it"):
+        models.build("ResNet18", weights="imagenet")
 
 
 def save(path, model, **changes):
@@ -155,3 +166,13 @@ def test_weights_from_a_checkpoint(tmp_path):
         models.build("ResNet18", image_size=40, weights=path)
     with pytest.raises(UserError, match=r"classifier.1.weight is \(512, 288\) there and \(512, 1152\) here"):
         models.build("ConvNet", image_size=64, weights=path)
+
+
+@pytest.mark.parametrize("name, size", [("ViT-B16", 32), ("ViT-mod", 20)])
+def test_a_vit_trains_with_fused_attention(name, size):
+    model = models.build(name, image_size=size).train()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        model(torch.randn(2, 3, size, size)).sum().backward()
+    counts = {event.key.removeprefix("aten::"): event.count for event in profile.key_averages()}
+    assert counts["_scaled_dot_product_flash_attention_for_cpu_backward"] == 12
+    assert "_softmax" not in counts and "bmm" not in counts

@@ -19,7 +19,7 @@ import train_function
 from fer import device
 from fer.checkpoint import read, save
 from fer.errors import Stopped, UserError
-from fer.report import Run
+from fer.folder import resume_command
 from train_function import parse
 
 SIZES = {"ConvNet": 40, "ResNet18": 32, "VGG16": 32, "GoogLeNet": 32, "ViT-B16": 32, "ViT-mod": 20}
@@ -55,9 +55,10 @@ def stopped_in_epoch_2(options, name="ConvNet"):
     return options
 
 
-@pytest.mark.parametrize("name, size", [("ConvNet", 40), ("ResNet18", 32)])
-@pytest.mark.parametrize("where", ["between epochs", "in an epoch"])
-@pytest.mark.parametrize("kept", ["written", "in memory"])
+@pytest.mark.parametrize("name, size, where, kept", [
+    ("ConvNet", 40, "between epochs", "written"), ("ConvNet", 40, "between epochs", "in memory"),
+    ("ConvNet", 40, "in an epoch", "written"), ("ConvNet", 40, "in an epoch", "in memory"),
+    ("ResNet18", 32, "between epochs", "written"), ("ResNet18", 32, "in an epoch", "in memory")])
 def test_resume_is_exact_wherever_it_stopped(options, tmp_path, monkeypatch, name, size, where, kept):
     options = replace(options, image_size=size)
     if kept == "in memory":  # the checkpoint at the stop is the copy that Keeper holds back
@@ -155,6 +156,41 @@ def test_a_resume_that_is_refused_changes_nothing(options):
     assert before == contents(folder(options))
 
 
+def test_overwrite_does_not_come_back_from_the_checkpoint(options, tmp_path):
+    last = f"{folder(stopped_in_epoch_2(replace(options, overwrite=True)))}/last.pth"
+    assert read(last)["options"]["overwrite"]
+    assert not parse("ConvNet", RECIPES, ["--resume", last]).overwrite
+
+
+def test_a_run_goes_on_elsewhere_and_can_be_stopped_there_at_once(options):
+    """The old folder may be gone by then, and the command that was printed is right."""
+    last = f"{folder(stopped_in_epoch_2(options))}/last.pth"
+    moved = replace(options, name="there", resume=last)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match=r"--resume \S*there/last.pth"):
+        stop_at_step(patch, 3)
+        run(moved)
+    os.remove(last)
+    there = f"{options.output}/ConvNet/there"
+    assert read(f"{there}/last.pth")["epoch"] == 1
+    assert run(replace(moved, resume=f"{there}/last.pth"))["epochs"] == 3
+
+
+def test_a_run_out_of_patience_trains_no_further_epoch_on_resume(options):
+    impatient = replace(options, lr=0.0, ema=0.0, epochs=9, patience=2)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(train_function.Run, "finish", None)
+        run(impatient)
+    assert run(replace(impatient, resume="last"))["epochs"] == 3
+
+
+def test_an_image_size_of_0_is_the_model_s_own_on_resume_too(options, monkeypatch):
+    stop_at_epoch(monkeypatch, 1)
+    with pytest.raises(Stopped):
+        run(options, image_size=100, epochs=2)
+    typed = ["--output", options.output, "--data", options.data, "--image-size", "0", "--resume"]
+    assert parse("ConvNet", RECIPES, typed).image_size == 100
+
+
 def test_a_checkpoint_goes_on_under_another_name_but_not_over_another_run(options):
     last = f"{folder(stopped_in_epoch_2(options))}/last.pth"
     run(replace(options, name="there", epochs=1))
@@ -194,6 +230,7 @@ def test_precision_may_change_on_the_way(options, monkeypatch, first):
 
 @pytest.mark.parametrize("key, value, said", [
     ("split_hash", None, "another val split"), ("train_hash", "0", "another training images"),
+    ("test_hash", "0", "another test set"),
     ("model", {"name": "ViT-mod", "num_classes": 7, "image_size": 40}, "another model"),
     ("weights", {}, "does not fit"), ("optimizer", {"state": {}, "param_groups": []}, "does not fit"),
     ("best", {}, "does not fit"), ("log", [{}], "does not fit"), ("epoch", None, "does not fit"),
@@ -210,13 +247,22 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(options, tmp_path, k
 
 
 @pytest.mark.parametrize("typed, expected", [
-    ("--seed 3", "--seed 3 --resume"), ("--resume a/last.pth --seed 3", "--seed 3 --resume"),
-    ("--resume --overwrite", "--resume"), ("--resume=a --data b", "--data b --resume")])
+    ("--seed 3", "--seed 3 --resume"), ("--resume a/last.pth --seed 3", "--seed 3 --resume b/last.pth"),
+    ("--resume --overwrite", "--resume"), ("--resume=a --data b", "--data b --resume b/last.pth")])
 def test_the_command_that_goes_on(options, monkeypatch, typed, expected):
     monkeypatch.setattr(sys, "argv", ["train_ConvNet.py", *typed.split()])
-    model = train_function.models.build("ConvNet", image_size=40)
-    run = Run(model, options, device.Setup(torch.device("cpu"), None))
-    assert run.resume_command() == f"python train_ConvNet.py {expected}"
+    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
+    options.resume = "a" if "--resume" in typed and typed != "--resume --overwrite" else ""
+    assert resume_command(Path("b"), options) == f"python train_ConvNet.py {expected}"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    run.setup.world = 2
-    assert run.resume_command() == f"torchrun --nproc_per_node=2 train_ConvNet.py {expected}"
+    two = resume_command(Path("b"), options, world=2)
+    assert two == f"torchrun --nproc_per_node=2 train_ConvNet.py {expected}"
+
+
+def test_the_command_that_goes_on_in_make_s_environment(options, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["train_ConvNet.py"])
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(Path.cwd() / ".venv"))
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
+    assert resume_command(Path("b"), options) == ".venv/bin/python train_ConvNet.py --resume"

@@ -83,6 +83,20 @@ def test_missing_data(tmp_path):
     assert not (tmp_path / "ConvNet").exists()
 
 
+def test_missing_data_is_said_before_weights_are_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    done = start("train_ResNet.py", "--data", tmp_path / "nothing", "--output", tmp_path)
+    assert done.returncode == 2 and f"{tmp_path / 'nothing'} does not exist" in done.stderr
+
+
+def test_make_says_that_there_is_no_python(tmp_path):
+    for file in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / file, tmp_path)
+    done = subprocess.run(["make", "train", "PYTHON=nopython"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "There is no nopython here" in done.stdout
+
+
 def test_wrong_flag_ends_in_one_line():
     done = start("train_ResNet.py", "--epoch", "3")
     assert done.returncode == 2
@@ -117,6 +131,9 @@ def test_readme_commands_exist():
     targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"\bmake (\w+)", code)) <= targets
     flags = {"--" + f.name.replace("_", "-") for f in fields(Options)}
+    for command in re.findall(r"python (predict.py [^\n]*)", code):
+        assert set(re.findall(r"--[\w-]+", command)) <= set(
+            re.findall(r'"(--[\w-]+)"', (ROOT / "predict.py").read_text())), command
     for command in re.findall(r"(?:python|torchrun)[^\n]* train_[^\n]*", code):
         shown = set(re.findall(r"(--[\w-]+)", command.split("train_", 1)[1]))
         assert shown <= flags, command

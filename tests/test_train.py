@@ -42,6 +42,22 @@ def rows(path):
         return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
 
 
+def test_the_image_size_is_the_model_s(options):
+    model = models.build("ConvNet", image_size=40)
+    with pytest.raises(UserError, match="the model takes 40 pixels, not 64"):
+        train(model, dataclasses.replace(options, image_size=64))
+    assert os.listdir(options.output) == []
+    train(model, dataclasses.replace(options, image_size=0, epochs=1))
+    with open(f"{folder(options)}/options.json") as file:
+        assert json.load(file)["image_size"] == 40
+
+
+def test_other_data_are_not_called_rafdb(options, tree, capsys):
+    (tree / "drawn.json").unlink()
+    assert run(options, data=str(tree), epochs=1)["data"] == "other data"
+    assert "These are other data: the numbers say nothing about RAF-DB." in capsys.readouterr().out
+
+
 def test_run_folder_is_complete_and_true(options):
     returned = run(options)
     path = folder(options)
