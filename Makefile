@@ -25,7 +25,7 @@ results: .venv/ready
 	$(BIN)/python study.py campaign $(ARGS)
 
 test: .venv/ready-dev
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .venv/ready: requirements.txt
 	@command -v $(PYTHON) >/dev/null || \

@@ -21,12 +21,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import ImageOps
 from torch.utils.data import Dataset
 
 from fer import CLASS_NAMES
 from fer.checkpoint import replace_file
-from fer.decode import Unusable, opened
+from fer.decode import Unusable, opened, upright
 from fer.errors import UserError, command, first_ten
 from fer.layout import Row, Source, find
 from fer.synthetic import COUNTS as KNOWN_COUNTS
@@ -238,8 +237,7 @@ def decode_face(data: bytes) -> np.ndarray:
             raise Unusable(f"is {image.width} x {image.height} pixels, not {SIDE} x {SIDE}")
         if image.mode not in MODES:
             raise Unusable(f"has the pixel format {image.mode}, not 8 bits a channel")
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+        return np.asarray(upright(image).convert("RGB")).transpose(2, 0, 1)
 
 
 @command

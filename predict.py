@@ -3,7 +3,8 @@
 python predict.py photo.jpg folder/ --model results/ResNet18/seed0
 python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv
 
-Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see fer/faces.py).
+Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see fer/faces.py);
+faces that lie on their side are found only where none stands upright.
 Exit code 1 where a file could not be used or no face was found in it, 2 where the work could not go on.
 """
 
@@ -66,24 +67,31 @@ def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[n
 
 
 def listed(images: Sequence[str]) -> list[str]:
-    """`images` with every folder replaced by the JPEG and PNG files below it, in order."""
+    """`images` with every folder replaced by the JPEG and PNG files below it, in order. Hidden files are left
+    out, as a Mac leaves them beside others; folders that cannot be read are kept, so that they are named.
+    """
     names = []
     for name in images:
         if not os.path.isdir(name):
             names.append(name)
             continue
-        below = [os.path.join(at, file) for at, _, files in os.walk(name) for file in files]
-        below = sorted(file for file in below if file.lower().endswith(SUFFIXES) and os.path.isfile(file))
-        names += below or [name]
+        closed = []
+        walk = os.walk(name, onerror=lambda error: closed.append(error.filename))
+        below = [os.path.join(at, file) for at, _, files in walk for file in files if file[0] != "."]
+        below = [file for file in below if file.lower().endswith(SUFFIXES)
+                 and (os.path.isfile(file) or os.path.islink(file))]
+        names += sorted(below + closed) or [name]
     return names
 
 
 def read(name: str) -> bytes:
     """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
     if os.path.isdir(name):
-        run = any(Path(name).glob("*.pth"))
+        run = any(file.endswith(".pth") for file in os.listdir(name))
         raise ValueError(f"the folder holds {'a model: name it with --model' if run else 'no JPEG or PNG'}")
     if name == "-":
+        if sys.stdin is None:
+            raise ValueError("standard input is closed")
         return sys.stdin.buffer.read(faces.MAX_BYTES + 1)
     with open(name, "rb") as file:
         return file.read(faces.MAX_BYTES + 1)
@@ -174,19 +182,22 @@ def mark(photo: Image.Image, rows: Sequence[dict], *, topk: int) -> Image.Image:
     return photo
 
 
-def saver(folder: Path, topk: int) -> Callable:
-    """A function that writes the marked photo of one file into `folder`, under a name of its own."""
+def saver(folder: Path, names: Sequence[str], topk: int) -> Callable:
+    """A function that writes the marked photo of one file into `folder`, under a name of its own, which is
+    none of `names`: what is read is not written over.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--save-images {folder} cannot be made ({error.strerror or error}).") from None
-    taken = set()
+    taken = {os.path.realpath(name) for name in names}
 
     def save(name: str, photo: Image.Image, rows: list[dict]) -> None:
         stem = "stdin" if name == "-" else Path(name).stem
-        number = next(n for n in range(1, len(taken) + 2) if (stem, n) not in taken)
-        taken.add((stem, number))
-        path = folder / f"{stem}-faces{number if number > 1 else ''}.jpg"
+        stem = stem.encode(errors="replace")[:200].decode(errors="ignore")  # a longer name fits on no disk
+        paths = (folder / f"{stem}-faces{n if n > 1 else ''}.jpg" for n in range(1, len(taken) + 2))
+        path = next(path for path in paths if os.path.realpath(path) not in taken)
+        taken.add(os.path.realpath(path))
         try:
             mark(photo, rows, topk=topk).save(path, quality=92, subsampling=0)
         except OSError as error:
@@ -227,7 +238,7 @@ def main() -> None:
     setup = device.setup(args.device)
     networks = load(args.model, setup, ensemble=args.ensemble)
     names, failed = listed(args.images), 0
-    draw = saver(args.save_images, args.topk) if args.save_images else None
+    draw = saver(args.save_images, names, args.topk) if args.save_images else None
 
     def good(rows: Iterator[dict]) -> Iterator[dict]:
         nonlocal failed

@@ -209,7 +209,9 @@ def _left(jobs: list[Job]) -> str:
         epochs = 0 if job.finished else job.options.epochs - len(seconds)
         missing[job.model] = missing.get(job.model, 0) + epochs * job.options.train_fraction
     known = sum(epochs * sum(took[name]) / len(took[name]) for name, epochs in missing.items() if took[name])
-    unknown = [model for model, epochs in missing.items() if epochs and not took[model]]
+    unknown = [f"{n:g} epochs of {name}" for name, n in missing.items() if n and not took[name]]
+    if unknown and not known:
+        return f"{' and '.join(unknown)} to train, and nothing yet to tell how long they take"
     hours, minutes = divmod(math.ceil(known / 60), 60)
     time_left = f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
     return time_left + (f", not counting {', '.join(unknown)}" if unknown else "")

@@ -34,7 +34,8 @@ COLUMNS = (  # title, width, text of an entry
 SCREEN_ONLY = ("TFLOP/s", "evaluation", "cold", "cached")
 HEADER = "  ".join(f"{title:>{width}}" for title, width, _ in COLUMNS)
 MEANING = (
-    "Images a second. *limit*: the bare step on one batch that is on the device; *suite*: a training epoch; "
+    "Images a second. *limit*: the bare step on one batch that is on the device; *suite*: a training epoch, "
+    "or its beginning, evaluation and checkpoints apart; "
     "*usual*: PIL images, torchvision's transforms one image at a time, fp32, with a DataLoader of 0 "
     "workers and of one a core; all in one process, taking turns. Measured by `python benchmarks/speed.py`, "
     "written here by its `--readme`."

@@ -95,7 +95,7 @@ def limit(case: Case) -> Way:
 
 
 def suite(case: Case) -> Way:
-    """Epochs, or the beginning of one, as train() has them."""
+    """Epochs, or the beginning of one, as train() has them; evaluation and checkpoints are apart."""
     recipe, setup, data = case.recipe, case.setup, case.train
     model = case.placed()
     net = setup.parallel(model)

@@ -17,13 +17,15 @@ from fer import metrics
 
 STRATEGIES = {
     "none": "every image once an epoch, plain cross-entropy",
-    "sampler": "classes drawn equally often (inverse-frequency sampling)",
+    "sampler": "classes drawn equally often, by inverse frequency (Shen et al., ECCV 2016)",
     "sqrt-sampler": "classes drawn by the square root of their frequency (Mahajan et al., ECCV 2018)",
-    "weights": "loss weighted by inverse class frequency",
+    "weights": "loss weighted by inverse class frequency (King and Zeng, Political Analysis 2001)",
     "class-balanced": "loss weighted by the inverse effective number, beta 0.999 (Cui et al., CVPR 2019)",
-    "focal": "focal loss, gamma 2 (Lin et al., ICCV 2017)",
-    "ldam-drw": "larger margins for rarer classes, weights in the last fifth (Cao et al., NeurIPS 2019)",
-    "logit-adjust": "log class frequency added to the logits in training (Menon et al., ICLR 2021)",
+    "focal": "focal loss, gamma 2, on the true label's part of the smoothed loss (Lin et al., ICCV 2017)",
+    "ldam-drw": "larger margins for rarer classes, class-balanced weights in the last fifth (Cao et al., "
+                "NeurIPS 2019, but on plain logits: the paper's are cosines, times 30)",
+    "logit-adjust": "log class frequency added to the logits in training (Menon et al., ICLR 2021; the "
+                    "balanced softmax of Ren et al., NeurIPS 2020)",
     "post-hoc": "a share of log class frequency, fitted on val, is taken off (Menon et al., ICLR 2021)",
 }
 BETA, GAMMA, MARGIN, DEFERRED = 0.999, 2.0, 0.5, 0.8
@@ -70,8 +72,8 @@ class Balance:
             logits = logits - F.one_hot(labels, logits.shape[1]) * self._margins
         losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
         if self.strategy == "focal":
-            p = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
-            losses = (1 - p) ** GAMMA * losses
+            hard = F.cross_entropy(logits, labels, reduction="none")  # what smoothing adds stays
+            losses = losses - (1 - label_smoothing) * (1 - (1 - (-hard).exp()) ** GAMMA) * hard
         if self.strategy in ("weights", "class-balanced") or (
             self.strategy == "ldam-drw" and progress >= DEFERRED
         ):

@@ -45,7 +45,12 @@ def is_here(data: str | Path) -> bool:
     """Whether there is anything at `data` to read: the word "synthetic", a folder, a zip, or the zip of that
     name.
     """
-    return str(data) == "synthetic" or os.path.exists(data) or os.path.isfile(f"{data}.zip")
+    path = os.path.expanduser(data)
+    return str(data) == "synthetic" or _filled(path) or os.path.isfile(f"{path}.zip")
+
+
+def _filled(path: str) -> bool:
+    return os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
 
 
 def obtain(data: str | Path = NAME, *, url: str = URL, counts: dict = COUNTS,
@@ -55,9 +60,12 @@ def obtain(data: str | Path = NAME, *, url: str = URL, counts: dict = COUNTS,
     A zip beside it, `<data>.zip`, is checked and unpacked to `data`; nothing is downloaded then. `opener` is
     called as urllib's `OpenerDirector.open`. Raises UserError that says what to do where nothing can be had.
     """
-    folder, archive = Path(data), Path(f"{data}.zip")
-    if str(data) == "synthetic" or os.path.exists(data):
+    path = os.path.expanduser(data)
+    folder, archive = Path(path), Path(f"{path}.zip")
+    if str(data) == "synthetic" or _filled(path):
         return data
+    if folder.is_dir():  # an empty one
+        folder.rmdir()
     if not archive.is_file():
         if folder.name != NAME:
             raise UserError(f"there is no {data}; correct the path, or name {NAME} to download RAF-DB.")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from fer.decode import Unusable, opened
+from fer.decode import Unusable, opened, upright
 from fer.errors import UserError
 
 SIDE = 100  # pixels
@@ -44,7 +44,7 @@ def open_photo(data: bytes) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise Unusable(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} "
                            "million; make it smaller")
-        image = ImageOps.exif_transpose(image)
+        image = upright(image)
         if image.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off, not scale
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if "A" in image.getbands() or "transparency" in image.info:
@@ -115,8 +115,7 @@ def _detector():
     try:
         from facenet_pytorch import MTCNN
     except ImportError as error:
-        raise UserError(
-            f"a photo needs a face detector, and {error.name} is not installed: pip install --no-deps "
-            "facenet-pytorch (aligned 100 x 100 faces need none)."
-        ) from None
+        install = "--no-deps facenet-pytorch" if error.name == "facenet_pytorch" else error.name
+        raise UserError(f"a photo needs a face detector, and {error.name} is not installed: pip install "
+                        f"{install} (aligned 100 x 100 faces need none).") from None
     return MTCNN(keep_all=True, device="cpu")

@@ -28,12 +28,12 @@ def find(path: str | Path) -> Path:
 
 def trained(name: str, results: str | Path = "results", *, drawn: bool = False) -> Path | None:
     """The best_model.pth of the model `name`, or None. Of several runs, those on RAF-DB come first (with
-    `drawn` those on drawn faces), then seed0.
+    `drawn` those on drawn faces, as their names tell), then seed0, then what its name ends with.
     """
 
     def rank(file: Path) -> tuple:
-        run = file.parent.name
-        return run.startswith("drawn-") != drawn, not run.endswith("seed0"), run
+        run = file.parent.name.removeprefix("drawn-")
+        return file.parent.name.startswith("drawn-") != drawn, run != "seed0", run != "rerun-seed0", run
 
     return min(Path(results).glob(f"{name}/*/best_model.pth"), key=rank, default=None)
 

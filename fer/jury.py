@@ -3,6 +3,8 @@
     seats = jury.seats("results"); verdicts = jury.ask(seats, [jury.choose(test, "Disgust", 1)])
 """
 
+import html
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from pandas.io.formats.style import Styler
-from torch import Tensor
+from torch import Tensor, nn
 
 import models
 from fer import CLASS_NAMES, faces
@@ -73,11 +75,23 @@ def choose(test, truth: str | None, which: int | str) -> Face:
     return Face(f"{truth or 'your photo'} ({which})", truth, _largest(which))
 
 
-def seats(results: str | Path = "results", *, drawn: bool = False) -> list[Seat]:
-    """All six models, each with its best run's checkpoint; with `drawn`, runs on drawn faces come first."""
+def faces_of(test, wanted: Sequence) -> list[Face]:
+    """`choose` for each of `wanted`, pairs of an expression and which of its faces."""
+    for one in wanted:
+        if not isinstance(one, tuple | list) or len(one) != 2:
+            raise UserError(f"FACES has {one!r}; write pairs, such as ('Surprise', 1) or (None, 'me.jpg').")
+    if not wanted:
+        raise UserError("FACES is empty; write a pair into it, such as ('Surprise', 1).")
+    return [choose(test, *one) for one in wanted]
+
+
+def seats(results: str | Path = "results", *, drawn: bool = False, data: str = "") -> list[Seat]:
+    """All six models, each with seed0's checkpoint or another run's; with `drawn`, runs on drawn faces come
+    first. `data` is what the missing ones are to be trained on, where it is not what the scripts take.
+    """
     found = []
     for name in models.NAMES:
-        command = f"python {SCRIPTS[name].name}{' --data synthetic' if drawn else ''}"
+        command = shlex.join(["python", SCRIPTS[name].name, *(["--data", data] if data else [])])
         found.append(Seat(name, trained(name, results, drawn=drawn), command))
     if not any(seat.file for seat in found):
         raise UserError(f"no model is trained yet: there is no {Path(results) / '<Model>' / '<run>'}/"
@@ -92,7 +106,7 @@ def overview(found: Sequence[Seat]) -> Styler:
         rows[model] = ["missing", "", "", f"train it with: {command}"]
         if file:
             try:
-                checkpoint = models.read(file)
+                checkpoint = _load(model, file).checkpoint
             except UserError as error:
                 rows[model] = ["cannot be used", "", "", str(error)]
                 continue
@@ -111,7 +125,7 @@ def ask(found: Sequence[Seat], asked: Sequence[Face]) -> list[Verdict]:
     answers, maps = {}, []
     for seat in found:
         try:
-            model = models.load(seat.file) if seat.file else None
+            model = _load(seat.model, seat.file) if seat.file else None
         except UserError:
             continue  # overview says why
         if model is not None:
@@ -135,7 +149,7 @@ def table(verdict: Verdict) -> Styler:
         style = f"background-color: {colour[best[row.name]]}; color: black; font-weight: bold"
         return [style if name == best[row.name] else "" for name in row.index]
 
-    caption = f"{verdict.face.title}: probability of each expression, in %"
+    caption = f"{html.escape(verdict.face.title)}: probability of each expression, in %"
     return shown.style.apply(highlight, axis=1).set_caption(caption).set_table_styles(LEFT)
 
 
@@ -152,6 +166,13 @@ def latex(verdict: Verdict) -> str:
     return shown.style.format(precision=1).apply(lambda _: bold, axis=None).to_latex(
         hrules=True, column_format="l" + "r" * len(CLASS_NAMES), position_float="centering",
         caption=rf"Probability of each expression in \%{note}{drawn}.")
+
+
+def _load(name: str, file: Path) -> nn.Module:
+    model = models.load(file)
+    if model.built["name"] != name or not {"best", "options"} <= model.checkpoint.keys():
+        raise UserError(f"{file} holds a {model.built['name']}, or not all that a run of {name} writes.")
+    return model
 
 
 def _largest(name: str) -> Tensor:

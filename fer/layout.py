@@ -51,7 +51,7 @@ class Source(NamedTuple):
         """A sentence on what to do when something in it is wrong."""
         if self.drawn:
             return f"These are drawn faces: remove {self.root} and type python -m fer.synthetic {self.root}"
-        return "Fetch RAF-DB again with setup_dataset.ipynb, or mend these files."
+        return f"Mend these files, or remove {self.root} and fetch RAF-DB again with setup_dataset.ipynb."
 
 
 def find(path: str | Path) -> Source:

@@ -48,7 +48,7 @@ def portrait(image: Tensor, title: str) -> Figure:
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(3, 3.2), layout="constrained")
         _face(figure.subplots(), image, "")
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may have a $
         return figure
 
 

@@ -5,18 +5,21 @@
 
 import csv
 import json
+import math
 import runpy
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 import pandas as pd
 
 from fer import CLASS_NAMES, metrics
 from fer.errors import UserError
+from fer.synthetic import COUNTS
 from models import NAMES
 
 HERE = Path(__file__).resolve().parent.parent
@@ -25,11 +28,14 @@ NOT_RECIPE = ("seed", "output", "name", "data", "device", "amp", "compile", "res
               "tensorboard", "deterministic")  # what may differ between two runs of one recipe
 STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
 LOGGED = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
-CHECKED = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
 COST = ("parameters", "gflops", "latency_ms", "images_per_second", "train_seconds", "peak_memory_mib")
 KINDS = ("RAF-DB", "drawn faces")
-NEEDED = ("model", "data", "val.macro_f1", "counts.train", "split_hash", "train_hash", "environment.cpu",
-          "environment.gpu", "environment.threads", "environment.precision", *(f"cost.{key}" for key in COST))
+NUMBER, MAYBE = (int, float), (int, float, NoneType)
+NEEDED = {  # of metrics.json, and the types that it may have
+    "model": str, "data": str, "epochs": int, "val.macro_f1": NUMBER, "counts.train": list, "test": dict,
+    "split_hash": str, "train_hash": str, "environment.cpu": str, "environment.gpu": (str, NoneType),
+    "environment.threads": int, "environment.precision": str,
+    **{f"cost.{key}": NUMBER if key in ("parameters", "gflops") else MAYBE for key in COST}}
 
 
 @dataclass
@@ -97,9 +103,9 @@ class Group:
         return np.array([(run.test if split == "test" else run.numbers[split])[key] for run in self.runs])
 
     def cost(self, key: str) -> float | None:
-        """A cost's mean over the runs that know it."""
+        """A cost's median over the runs that know it: a run on a busy machine does not count."""
         known = [run.numbers["cost"][key] for run in self.runs if run.numbers["cost"][key] is not None]
-        return sum(known) / len(known) if known else None
+        return float(np.median(known)) if known else None
 
     @property
     def confusion(self) -> np.ndarray:
@@ -116,17 +122,21 @@ def committed(model: str, argv: Sequence[str]):
 def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], list[tuple[str, str]]]:
     """The groups in root/<Model>/<run>/, by model; and the folders that were not used, each with the reason.
 
-    Of the runs on RAF-DB, and of those on drawn faces, only the ones on one and the same test set are used.
+    Of the runs on RAF-DB, and of those on drawn faces, only the ones on one and the same test set are used:
+    RAF-DB's by its known counts, where there is such a run. Of two runs of one seed the one whose name begins
+    with rerun- is left out.
     """
     results, left_out = [], []
-    for folder in sorted(path for path in root.glob("*/*") if path.is_dir()):
+    folders = (path for path in root.glob("*/*") if path.is_dir())
+    for folder in sorted(folders, key=lambda path: (path.name.startswith("rerun-"), path)):
         if folder.parent.name not in ("studies", "plots"):
             try:
                 results.append(_read(folder))
             except ValueError as error:
                 left_out.append((folder.relative_to(root).as_posix(), str(error)))
     kinds = Counter((run.drawn, _test_set(run)) for run in results if run.numbers["data"] in KINDS)
-    usual = {drawn: test for (drawn, test), _ in reversed(kinds.most_common())}
+    official = {kind: n + len(results) * (_counts(kind[1]) == COUNTS["test"]) for kind, n in kinds.items()}
+    usual = {drawn: test for drawn, test in sorted(official, key=official.get)}
     groups: dict[str, dict[int, Result]] = defaultdict(dict)
     for run in results:
         name = run.folder.relative_to(root).as_posix()
@@ -162,6 +172,11 @@ def _test_set(run: Result) -> tuple:
     return tuple(run.images), run.labels.tobytes()
 
 
+def _counts(test: tuple) -> tuple:
+    """Images per class of such a test set."""
+    return tuple(np.bincount(np.frombuffer(test[1], np.int64), minlength=len(CLASS_NAMES)).tolist())
+
+
 def _read(folder: Path) -> Result:
     """The run in `folder`; ValueError with the reason where it cannot be used."""
     if folder.parent.name not in NAMES:
@@ -172,12 +187,14 @@ def _read(folder: Path) -> Result:
         done = max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
         raise ValueError(f"unfinished: {done} of {options.get('epochs', '?')} epochs")
     numbers = _json(folder / "metrics.json")
-    for path in NEEDED:
+    for path, kind in NEEDED.items():
         value = numbers
         for key in path.split("."):
-            if not isinstance(value, dict) or key not in value:
-                raise ValueError(f"metrics.json lacks {path}")
-            value = value[key]
+            value = value.get(key, ...) if isinstance(value, dict) else ...
+        if not isinstance(value, kind) or isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"metrics.json lacks {path}, or it is not what it should be")
+    if not all(isinstance(count, int) for count in numbers["counts"]["train"]):
+        raise ValueError("metrics.json has no counts.train")
     model, weights = numbers["model"], options.get("weights")
     if model != folder.parent.name:
         raise ValueError(f"metrics.json is of {model}, the folder of {folder.parent.name}")
@@ -191,11 +208,24 @@ def _read(folder: Path) -> Result:
             raise ValueError(f"options.json lacks {key}, or it is no {type(usual).__name__} there")
     log = _log(folder / "log.csv")
     images, labels, probabilities = _predictions(folder / "predictions.csv")
-    test, stored = metrics.report(probabilities, labels), numbers.get("test", {})
-    same = all(abs(stored.get(key, np.inf) - test[key]) < 1e-6 for key in CHECKED)
-    if not same or stored.get("confusion_matrix") != test["confusion_matrix"]:
+    if len(log) != numbers["epochs"]:
+        raise ValueError(f"log.csv has {len(log)} epochs, metrics.json says {numbers['epochs']}")
+    test = metrics.report(probabilities, labels)
+    if not _same(numbers["test"], test):
         raise ValueError("the test numbers in metrics.json do not follow from predictions.csv")
     return Result(folder, options, recipe, numbers, log, images, labels, probabilities, test)
+
+
+def _same(stored: object, computed: object) -> bool:
+    """Whether two trees of numbers are the same, to the digits that another machine may compute otherwise."""
+    if isinstance(computed, dict):
+        return isinstance(stored, dict) and all(_same(stored.get(key), computed[key]) for key in computed)
+    if isinstance(computed, list | tuple):
+        return (isinstance(stored, list) and len(stored) == len(computed)
+                and all(map(_same, stored, computed)))
+    if isinstance(computed, NUMBER):
+        return isinstance(stored, NUMBER) and abs(stored - computed) < 1e-6
+    return stored == computed
 
 
 def _json(path: Path) -> dict:

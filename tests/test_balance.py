@@ -60,7 +60,11 @@ def test_focal_by_hand():
     logits = torch.tensor([[2.0, 0, 0, 0, 0, 0, 0]])
     p = logits.softmax(1)[0, 0]
     expected = (-(1 - p) ** 2 * p.log()).item()
-    assert Balance("focal", COUNTS).loss(logits, torch.tensor([0])) == pytest.approx(expected)
+    focal, label = Balance("focal", COUNTS), torch.tensor([0])
+    assert focal.loss(logits, label) == pytest.approx(expected)
+    uniform = -logits.log_softmax(1).mean().item()  # smoothing keeps its hold on what is right already
+    smooth = focal.loss(logits, label, label_smoothing=0.1).item()
+    assert smooth == pytest.approx(0.9 * expected + 0.1 * uniform)
 
 
 def test_logit_adjustment_by_hand_and_its_gradient():

@@ -1,6 +1,7 @@
 """compare.py on run folders made by hand, whose truth is known."""
 
 import csv
+import functools
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import compare
 from fer import CLASS_NAMES, metrics
 from fer.results import collect, committed
+from fer.synthetic import COUNTS
 
 
 def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=None, sure=0.6, drawn=False,
@@ -30,7 +32,8 @@ def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=N
         "counts": {"train": [100] * 7}, "split_hash": "a", "train_hash": "b", "environment": environment,
     }
     rows = [[f"test_{i:04d}", CLASS_NAMES[y], *p] for i, (y, p) in enumerate(zip(labels, probabilities), 1)]
-    log = [[epoch, 1 / epoch, 1.1 / epoch, 0.6, 0.5, val, 0.5, 1e-3, 900, 3.0] for epoch in (1, 2, 3)]
+    log = [[epoch, 1 / epoch, 1.1 / epoch, 0.6, 0.5, val, 0.5, 1e-3, 900, 3.0]
+           for epoch in range(1, options["epochs"] + 1)]
     with open(folder / "predictions.csv", "w", newline="") as file:
         csv.writer(file).writerows([["image", "label", *CLASS_NAMES], *rows])
     with open(folder / "log.csv", "w", newline="") as file:
@@ -157,6 +160,33 @@ def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
     assert row(compare.summary([found], "results"), "ConvNet")[5] == f"1 (3 of {epochs} epochs)"
 
 
+@pytest.mark.parametrize("path, value", [
+    ("epochs", None), ("epochs", 2), ("test", None), ("test", "x"), ("test.top2", 0.1), ("cost.gflops", None),
+    ("cost.latency_ms", float("nan")), ("val.macro_f1", None), ("counts.train", None), ("counts", 3),
+    ("counts.train", ["x"]), ("environment.gpu", 3), ("test.per_class", {})])
+def test_damaged_numbers_are_listed_and_break_nothing(tmp_path, path, value):
+    numbers = json.loads(((folder := make_run(tmp_path)) / "metrics.json").read_text())
+    *parents, last = path.split(".")
+    functools.reduce(dict.__getitem__, parents, numbers)[last] = value
+    (folder / "metrics.json").write_text(json.dumps(numbers))
+    assert list(left_out(tmp_path)) == ["ConvNet/seed0"]
+
+
+def test_a_rerun_does_not_displace_the_published_run(tmp_path):
+    make_run(tmp_path)
+    make_run(tmp_path, name="rerun-seed0")
+    [(folder, reason)] = left_out(tmp_path).items()
+    assert folder == "ConvNet/rerun-seed0" and reason.startswith("the recipe and seed of seed0 again")
+
+
+def test_runs_on_other_test_images_do_not_outvote_rafdb_s(tmp_path):
+    official = np.repeat(np.arange(7), COUNTS["test"])
+    make_run(tmp_path, labels=official, predicted=official)
+    for seed in (1, 2, 3):
+        make_run(tmp_path, seed=seed)
+    assert sorted(left_out(tmp_path)) == [f"ConvNet/seed{seed}" for seed in (1, 2, 3)]
+
+
 def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_path):
     for seed in range(3):
         make_run(tmp_path, seed=seed)
@@ -179,7 +209,7 @@ def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_pat
     epochs = committed("ConvNet", []).epochs
     reasons = left_out(tmp_path)
     expected = {
-        "ConvNet/unfinished": f"unfinished: 3 of {epochs} epochs", "ConvNet/no-log": "log.csv",
+        "ConvNet/unfinished": f"unfinished: {epochs} of {epochs} epochs", "ConvNet/no-log": "log.csv",
         "ConvNet/no-predictions": "predictions.csv", "ConvNet/broken": "metrics.json cannot be read",
         "ConvNet/seed0-again": "a seed counts once", "ConvNet/other-test-set": "another test set (77 images)",
         "ConvNet/moved": "is of VGG16", "Other/run": "not one of the six models",

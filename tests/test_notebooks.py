@@ -1,5 +1,6 @@
 """Both notebooks from the first cell to the last on drawn faces, and nothing of it stored (40 s)."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,10 +10,13 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
+import torch
 
 import models
 from fer import CLASS_NAMES, jury
 from fer.errors import UserError
+from fer.inference import trained
+from fer.pictures import portrait
 from RAFDB_dataset import RAFDBDataset
 
 ROOT = Path(__file__).parents[1]
@@ -94,11 +98,11 @@ def test_setup_dataset_without_network_and_zip(run, tmp_path, monkeypatch):
 
 def test_test(run, drawn, results):
     cells = run("test.ipynb", results.parent, drawn)
-    assert "drawn-seed0" in text(cells[1]) and "python train_ResNet.py --data synthetic" in text(cells[1])
-    for cell, name in zip(cells[3:6], ("Surprise", "Disgust", "Sadness")):
-        assert pictures(cell) == 3 and f"{name} (drawn face, test_" in text(cell)
-        assert text(cell).count("✓") + text(cell).count("✗") == 1
-    paper = text(cells[6])
+    assert "drawn-seed0" in text(cells[1]) and f"python train_ResNet.py --data {drawn}" in text(cells[1])
+    assert pictures(cells[3]) == 9 and text(cells[3]).count("✓") + text(cells[3]).count("✗") == 3
+    at = [text(cells[3]).index(f"{name} (drawn face, test_") for name in ("Surprise", "Disgust", "Sadness")]
+    assert at == sorted(at)
+    paper = text(cells[4])
     for part in (r"\begin{tabular}{lrrrrrrr}", r"\textit{Sadness}", "(a drawn face)"):
         assert part in paper
     assert paper.count(r"\textbf{") == 1
@@ -127,6 +131,35 @@ def test_a_damaged_model_is_left_out(results, drawn, tmp_path):
     assert list(verdict.shares.index) == ["ConvNet"] and verdict.maps.shape == (1, 100, 100)
     with pytest.raises(UserError, match="none of the trained models can be used"):
         jury.ask(seats[1:], [verdict.face])
+
+
+def test_a_model_in_another_s_place_is_left_out(results):
+    seat = jury.seats(results)[0]._replace(model="VGG16")
+    assert "holds a ConvNet" in jury.overview([seat]).data.loc["VGG16", "trained on"]
+    with pytest.raises(UserError, match="none of the trained models can be used"):
+        jury.ask([seat], [jury.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
+
+
+def test_of_several_runs_seed0_is_asked(tmp_path):
+    for run in ("a-seed0", "drawn-seed0", "imagenet-seed0", "rerun-seed0", "seed0", "seed1"):
+        (tmp_path / "ConvNet" / run).mkdir(parents=True)
+        (tmp_path / "ConvNet" / run / "best_model.pth").touch()
+    assert trained("ConvNet", tmp_path).parent.name == "seed0"
+    assert trained("ConvNet", tmp_path, drawn=True).parent.name == "drawn-seed0"
+    assert trained("VGG16", tmp_path) is None
+
+
+@pytest.mark.parametrize("wanted", [["me.jpg"], ["me.jpg", 3], [()], []])
+def test_what_is_no_pair_is_said(wanted):
+    with pytest.raises(UserError, match="^FACES (has|is empty)"):
+        jury.faces_of(None, wanted)
+
+
+def test_odd_names_of_photos_spoil_nothing(results):
+    face = jury.Face("<b>x & y$^$.png", None, torch.zeros(3, 100, 100, dtype=torch.uint8))
+    [verdict] = jury.ask(jury.seats(results), [face])
+    assert "&lt;b&gt;x &amp; y$^$.png" in jury.table(verdict).to_html()
+    portrait(face.pixels, face.title).savefig(io.BytesIO())
 
 
 def test_the_table_shows_right_and_wrong(results, drawn):

@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from trees import FACE, IMAGE, encode
 
 import models
 import predict
-from fer import CLASS_NAMES, device, faces
+from fer import CLASS_NAMES, decode, device, faces
 from fer.checkpoint import save
 from fer.errors import UserError
 from fer.inference import probabilities
@@ -233,7 +233,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     p = dict.fromkeys(CLASS_NAMES, 1.0)
     row = {"box": None, "expression": "Fear", "probability": 1.0, "probabilities": p}
     with pytest.raises(UserError, match="a-faces.jpg could not be written"):
-        predict.saver(tmp_path, 2)("a.jpg", IMAGE, [row])
+        predict.saver(tmp_path, [], 2)("a.jpg", IMAGE, [row])
 
 
 def test_names_stay_on_one_line(tmp_path, run, start):
@@ -251,3 +251,38 @@ def test_a_reader_that_leaves_early_sees_no_traceback(drawn, run):
     script.stdout.close()
     assert script.stderr.read() == b""
     assert script.wait() != 1
+
+
+def test_no_photo_is_written_over(tmp_path, run, start):
+    for name in ("me.jpg", "me-faces.jpg", f"{'x' * 248}.jpg"):
+        (tmp_path / name).write_bytes(FACE)
+    code, out, err = start(tmp_path, "--model", run, "--save-images", tmp_path, "--csv")
+    assert (code, err) == (0, []) and (tmp_path / "me-faces.jpg").read_bytes() == FACE
+    assert sorted(path.name for path in tmp_path.glob("*-faces*")) == [
+        "me-faces-faces.jpg", "me-faces.jpg", "me-faces2.jpg", f"{'x' * 200}-faces.jpg"]
+
+
+def test_what_a_folder_hides_and_what_it_lacks(tmp_path, run, start):
+    for name in ("a.jpg", "._a.jpg", ".b.png"):
+        (tmp_path / name).write_bytes(FACE)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    code, out, err = start(tmp_path, "--model", run, "--csv")
+    assert code == 1 and len(out.splitlines()) == 2 and len(err) == 1 and "gone.jpg: cannot be read" in err[0]
+
+
+def test_a_closed_standard_input(run, start, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, out, err = start("-", "--model", run)
+    assert code == 1 and err == ["-: standard input is closed"]
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_the_orientation_is_pillow_s_and_damaged_metadata_spoil_nothing(orientation):
+    data, exif = io.BytesIO(), Image.Exif()
+    exif[0x112] = orientation
+    Image.effect_noise((40, 20), 99).save(data, "PNG", exif=exif)
+    image = Image.open(data)
+    assert np.array_equal(np.asarray(decode.upright(image)), np.asarray(ImageOps.exif_transpose(image)))
+    broken = Image.open(data)
+    broken.getexif = None
+    assert decode.upright(broken) is broken

@@ -79,12 +79,13 @@ def test_the_time_left_by_hand(tmp_path):
     words = ["--output", str(tmp_path), "--epochs", "10"]
     half, whole = (study._job("ConvNet", 0, words, "samples", share) for share in (0.5, 1.0))
     other = study._job("ResNet18", 0, words, "samples", 1.0)
-    assert study._left([half, other]) == "about 0 min left, not counting ConvNet, ResNet18"
+    assert study._left([half, other]) == (
+        "5 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take")
     half.folder.mkdir(parents=True)
     (half.folder / "log.csv").write_text("epoch,seconds\n1,600\n2,600\n")
     # ConvNet takes 20 min an epoch with all images: 8 more with half of them, 10 with all
     assert study._left([half, whole]) == "about 4 h 40 min left"
-    assert study._left([half, whole, other]) == "about 4 h 40 min left, not counting ResNet18"
+    assert study._left([half, whole, other]) == "about 4 h 40 min left, not counting 10 epochs of ResNet18"
 
 
 def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:
@@ -181,7 +182,7 @@ def test_a_page_shows_what_ran_by_hand_and_leaves_the_rest_empty(tmp_path):
     assert [table["focal"][4].split()[0], table["focal"][5].split()[0]] == ["0.00", "100.00"]
     assert table["sampler"] == table["weights"] == [""] * 6
     assert rows(page, f"ConvNet (1 of {EPOCHS} epochs)")["focal"][1].startswith("100.00")
-    assert "`ConvNet/begun`: unfinished: 3 of" in page.read_text()
+    assert f"`ConvNet/begun`: unfinished: {EPOCHS} of" in page.read_text()
 
 
 def test_words_of_a_study_compare_with_the_first_setting_and_say_where_nothing_is_known(tmp_path):
