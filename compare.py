@@ -248,7 +248,8 @@ def _cost(groups: list[Group]) -> Table:
         names = dict.fromkeys((e["gpu"] or f"{e['cpu']}, {e['threads']} threads") + f", {e['precision']}"
                               for e in there)
         rows.append([g.label, *_costs(g), number(petaflops(g)), "; ".join(names)])
-    return Table("Cost, medians over the seeds; two FLOPs a multiply-add", ["Model", *COSTS.values(), "Training petaFLOPs", "Measured on"], rows)
+    header = ["Model", *COSTS.values(), "Training petaFLOPs", "Measured on"]
+    return Table("Cost, medians over the seeds; two FLOPs a multiply-add", header, rows)
 
 
 def _recipes(groups: list[Group]) -> Table:
