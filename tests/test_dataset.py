@@ -146,16 +146,20 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("layout", ["Kaggle", "official"])
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_images_are_counted_and_named(tree, kind):
+def test_bad_images_are_counted_and_named(tree, official, tmp_path, kind, layout):
     data, reason = BAD[kind]
     bad = [first_face(tree, split, label) for split in ("train", "test") for label in (4, 7)]
+    if layout == "official":
+        tree = shutil.copytree(official, tmp_path / "official") / "basic"
+        bad = [tree / "Image/aligned" / file.name for file in bad]
     for file in bad:
         file.write_bytes(data)
     for split, of, files in (("train", 140, bad[:2]), ("val", 140, bad[:2]), ("test", 70, bad[2:])):
         text = refusal(tree, split, skip_bad=split == "test")  # test images are never left out
-        official = "train" if split == "val" else split
-        assert text.startswith(f"2 of {of} {official} images in {tree} cannot be used:\n"), text
+        read = "train" if split == "val" else split
+        assert text.startswith(f"2 of {of} {read} images in {tree} cannot be used:\n"), text
         assert all(f"{file.relative_to(tree)}: " in text for file in files) and text.count(reason) == 2, text
         assert ("--skip-bad" in text) == (split != "test")
 

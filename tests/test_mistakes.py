@@ -203,7 +203,7 @@ def test_a_second_ctrl_c_ends_a_step_that_takes_for_ever(argv, tmp_path):
     time.sleep(0.3)
     assert script.process.is_alive()  # the first one waits for the step
     os.kill(script.pid, signal.SIGINT)
-    refused(script.wait(5), 130, "stopped: at once, by Ctrl-C.")
+    refused(script.wait(30), 130, "stopped: at once, by Ctrl-C.")
 
 
 def nobody_reads():

@@ -13,15 +13,24 @@ import numpy as np
 import pytest
 from test_compare import make_run, spread
 
+import fer.folder
 import study
 from fer import CLASS_NAMES
 from fer.errors import UserError
+from fer.layout import is_drawn
 from fer.results import committed
 from fer.studies import STUDIES, write_page
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = committed("ConvNet", ["--weights", "none"]).epochs
 FEW = ["--epochs", "1", "--device", "cpu", "--amp", "off"]
+
+
+@pytest.fixture(autouse=True)
+def planned(monkeypatch):
+    """What only plans needs no data."""
+    for module in (study, fer.folder):
+        monkeypatch.setattr(module, "is_drawn", lambda data: data != "raf-db-dataset" and is_drawn(data))
 
 
 def shrink(monkeypatch, name: str, settings: tuple) -> None:
