@@ -144,7 +144,7 @@ def main() -> None:
     source = open_source(options.data)
     model = models.load(find(options.model)) if options.model else None
     train = RAFDBDataset(source, "train")
-    result = {"data": "drawn faces" if train.drawn else "RAF-DB", "detector": "facenet-pytorch MTCNN"}
+    result = {"data": train.kind, "detector": "facenet-pytorch MTCNN"}
     result["position"] = positions(train, options.images)
     if model:
         result["model"] = {**model.built, "epoch": model.checkpoint["best"].get("epoch")}

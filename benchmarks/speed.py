@@ -106,7 +106,7 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
     flop, (most, source) = flops(case.model(), size), peak(setup)
     return {
         "model": case.name, "image_size": size, "batch_size": case.batch, "precision": setup.precision,
-        "compile": case.compile, "data": "drawn faces" if case.train.drawn else "RAF-DB",
+        "compile": case.compile, "data": case.train.kind,
         "train_images": len(case.train), "workers": cores, "load_before": load, "seconds": options.seconds,
         "images_per_second": rates, "rounds": rounds,
         "suite_to_limit": over("limit"), "suite_to_usual": over("usual"),

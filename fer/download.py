@@ -50,7 +50,10 @@ def is_here(data: str | Path) -> bool:
 
 
 def _filled(path: str) -> bool:
-    return os.path.exists(path) and not (os.path.isdir(path) and not os.listdir(path))
+    try:
+        return bool(os.listdir(path))
+    except OSError:  # a file, or a folder of which `find` says that it cannot be read
+        return os.path.exists(path)
 
 
 def obtain(data: str | Path = NAME, *, url: str = URL, counts: dict = COUNTS,
