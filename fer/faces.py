@@ -21,8 +21,8 @@ SIDE = 100  # pixels
 EYES_AND_MOUTH = np.array([(24.9, 32.9), (72.2, 32.9), (48.5, 76.2)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
 LONGEST, SHORTEST = 1600, 480  # the photo's longer side in the detector; larger and smaller ones are resized
-SURE, CERTAIN = 0.95, 0.99  # the detector's own probability of a face; of one that certainly stands upright
-TURNS = (30, -30, 90, -90, 180)  # degrees anticlockwise; the detector itself stands tilts of about 30
+SURE = 0.95  # the detector's own probability of a face
+TURNS = (0, 30, -30, 90, -90, 180)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
 
 class Face(NamedTuple):
@@ -54,19 +54,28 @@ def open_photo(data: bytes) -> Image.Image:
 
 
 def find_faces(photo: Image.Image) -> list[Face]:
-    """Every face in an RGB photo, from left to right. Where none certainly stands upright, the photo is
-    turned too, and the turn with the surest faces is taken: a face on its side can pass for an upright one.
+    """Every face in an RGB photo, however it stands, from left to right. The photo is looked at in six turns;
+    of what is found in one place the surest counts, as a face on its side can pass for an upright one.
 
     A photo of 100 x 100 pixels is taken for an aligned face and needs no detector; for others UserError is
     raised where it is not installed.
     """
     if photo.size == (SIDE, SIDE):
         return [Face(np.asarray(photo).transpose(2, 0, 1), None)]
-    found = detect(photo)
-    if not any(sure >= CERTAIN for sure, _, _ in found):
-        turned = [detect(photo, degrees) for degrees in TURNS]
-        found = max([found, *turned], key=lambda faces: sum(sure for sure, _, _ in faces))
+    found = []
+    for face in sorted((face for turn in TURNS for face in detect(photo, turn)), key=lambda face: -face[0]):
+        if not any(_one_place(face[1], other[1]) for other in found):
+            found.append(face)
     return sorted((Face(align(photo, points), box) for _, box, points in found), key=lambda face: face.box)
+
+
+def _one_place(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether the middle of one of two boxes lies in the other."""
+
+    def holds(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+        return a[0] <= (b[0] + b[2]) / 2 <= a[2] and a[1] <= (b[1] + b[3]) / 2 <= a[3]
+
+    return holds(box, other) or holds(other, box)
 
 
 def align(photo: Image.Image, points: np.ndarray) -> np.ndarray:

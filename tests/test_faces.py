@@ -23,11 +23,7 @@ AT = np.array([(26, 33), (73, 33), (35, 76), (63, 76)])  # in the doll's 100 x 1
 class Detector:
     """Finds the one doll in a picture by its colours, and is surer the straighter it stands."""
 
-    def __init__(self):
-        self.calls = 0
-
     def detect(self, image, landmarks):
-        self.calls += 1
         pixels = np.asarray(image).astype(int)
         dots = [np.argwhere(np.abs(pixels - colour).sum(2) < 60)[:, ::-1] for colour in COLOURS]
         if not all(len(dot) for dot in dots):
@@ -130,11 +126,13 @@ def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detect
     assert 25 * zoom < right - left < 75 * zoom and 25 * zoom < bottom - top < 75 * zoom
 
 
-def test_what_certainly_stands_upright_is_looked_for_once(detector):
-    photo = Image.new("RGB", (300, 300), (128, 128, 128))
-    photo.paste(doll(), (100, 100))
-    assert len(faces.find_faces(photo)) == 1 and detector.calls == 1
-    assert faces.find_faces(Image.new("RGB", (300, 300))) == [] and detector.calls == 1 + 1 + len(faces.TURNS)
+def test_of_faces_in_one_place_the_surest_counts_and_others_beside_it_are_found_too(monkeypatch):
+    upright, on_its_side = (10.0, 10.0, 50.0, 50.0), (20.0, 5.0, 62.0, 48.0)
+    beside = (70.0, 10.0, 110.0, 50.0)
+    points = np.array([(24.0, 30.0), (40.0, 30.0), (32.0, 44.0)])
+    turns = {0: [(0.97, on_its_side, points)], 90: [(0.99, upright, points)], 180: [(0.96, beside, points)]}
+    monkeypatch.setattr(faces, "detect", lambda photo, degrees=0: turns.get(degrees, []))
+    assert [face.box for face in faces.find_faces(Image.new("RGB", (300, 300)))] == [upright, beside]
 
 
 def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch):
@@ -147,6 +145,7 @@ def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch)
             return boxes, np.array([p for p, _ in found]), np.array([points + box[:2] for _, box in found])
 
     monkeypatch.setattr(faces, "_detector", Three)
+    monkeypatch.setattr(faces, "TURNS", (0,))
     boxes = [face.box for face in faces.find_faces(Image.new("RGB", (480, 480)))]
     assert [box[0] for box in boxes] == pytest.approx([-30, 140])  # the margin of 60 pixels taken off
 
