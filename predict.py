@@ -59,7 +59,7 @@ def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[n
         raise UserError(f"{len(paths)} models were named; add --ensemble to let them vote, or name one.")
     networks = [models.load(find(path)) for path in paths]
     for path, network in zip(paths, networks):
-        if network.checkpoint.get("drawn"):
+        if network.checkpoint.get("data") == "drawn faces":
             print(f"note: {path} was trained on drawn faces; what it says about real ones means nothing.",
                   file=sys.stderr)
     return [network.to(setup.device) for network in networks]

@@ -216,7 +216,7 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     ema = EMA(model, options.ema)
     state = {
         "epoch": 0, "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}}, "log": [], "seconds": 0.0,
-        "model": model.built, "options": asdict(options), "drawn": train_set.drawn,
+        "model": model.built, "options": asdict(options), "data": train_set.kind,
         "split_hash": val_set.hash, "train_hash": train_set.hash, "test_hash": test_set.hash,
     }
     if options.resume:

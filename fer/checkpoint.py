@@ -195,7 +195,7 @@ class Keeper:
 
 def save_model(path: Path, state: dict, weights: dict, **more) -> None:
     """A checkpoint to predict with: `weights`, and of the training state only what describes them."""
-    about = {key: state[key] for key in ("model", "options", "split_hash", "train_hash", "drawn")}
+    about = {key: state[key] for key in ("model", "options", "split_hash", "train_hash", "data")}
     best = {key: value for key, value in state["best"].items() if key != "weights"}
     normalisation = {"mean": list(MEAN), "std": list(STD)}
     save(path, {**about, "weights": weights, "best": best, "normalisation": normalisation, **more})

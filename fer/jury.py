@@ -110,7 +110,8 @@ def overview(found: Sequence[Seat]) -> Styler:
             except UserError as error:
                 rows[model] = ["cannot be used", "", "", str(error)]
                 continue
-            kind = "drawn faces: says nothing about real ones" if checkpoint.get("drawn") else "RAF-DB"
+            kind = checkpoint["data"]
+            kind += ": says nothing about real ones" if kind == "drawn faces" else ""
             best = checkpoint["best"]
             rows[model] = [file.parent.name, _start(checkpoint), f"{100 * best['macro_f1']:.1f}", kind]
     frame = pd.DataFrame.from_dict(rows, "index", columns=["run", "start", "val macro-F1, %", "trained on"])
@@ -170,7 +171,7 @@ def latex(verdict: Verdict) -> str:
 
 def _load(name: str, file: Path) -> nn.Module:
     model = models.load(file)
-    if model.built["name"] != name or not {"best", "options"} <= model.checkpoint.keys():
+    if model.built["name"] != name or not {"best", "options", "data"} <= model.checkpoint.keys():
         raise UserError(f"{file} holds a {model.built['name']}, or not all that a run of {name} writes.")
     return model
 

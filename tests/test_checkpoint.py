@@ -32,7 +32,7 @@ def state(**changes) -> dict:
     return {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100}, "weights": weights,
             "best": best, "optimizer": optimizer, "options": {"ema": 0.998, "compile": False},
             "log": [{"epoch": 1, "loss": -0.0}], "split_hash": "c404e35d68553c11", "train_hash": "d9f8acf5",
-            "drawn": False, "nothing": None} | changes
+            "data": "RAF-DB", "nothing": None} | changes
 
 
 @pytest.fixture

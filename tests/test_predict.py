@@ -28,14 +28,14 @@ from RAFDB_dataset import RAFDBDataset
 ROOT = Path(__file__).parents[1]
 
 
-def trained(folder: Path, *, seed: int, drawn: bool = False) -> Path:
+def trained(folder: Path, *, seed: int, data: str = "RAF-DB") -> Path:
     """A run's folder with a ConvNet of random weights whose answers differ from face to face."""
     model = models.build("ConvNet", image_size=40, seed=seed)
     with torch.no_grad():
         model.classifier[-1].weight *= 30
     folder.mkdir(parents=True)
     save(folder / "best_model.pth", {
-        "model": model.built, "weights": model.state_dict(), "options": {"resolution": 0}, "drawn": drawn,
+        "model": model.built, "weights": model.state_dict(), "options": {"resolution": 0}, "data": data,
         "best": {"epoch": 1, "macro_f1": 0.5}, "split_hash": "0" * 16, "train_hash": "0" * 16})
     return folder
 
@@ -47,7 +47,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run2(tmp_path_factory) -> Path:
-    return trained(tmp_path_factory.mktemp("results") / "ConvNet/seed1", seed=1, drawn=True)
+    return trained(tmp_path_factory.mktemp("results") / "ConvNet/seed1", seed=1, data="drawn faces")
 
 
 @pytest.fixture

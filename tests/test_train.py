@@ -15,7 +15,7 @@ from torchvision.transforms import functional as V
 
 import models
 import train_function
-from fer import CLASS_NAMES, augment
+from fer import CLASS_NAMES, augment, jury
 from fer.balance import Balance
 from fer.checkpoint import read
 from fer.errors import Stopped, UserError
@@ -56,6 +56,7 @@ def test_other_data_are_not_called_rafdb(options, tree, capsys):
     (tree / "drawn.json").unlink()
     assert run(options, data=str(tree), epochs=1)["data"] == "other data"
     assert "These are other data: the numbers say nothing about RAF-DB." in capsys.readouterr().out
+    assert jury.overview(jury.seats(options.output)).data.loc["ConvNet", "trained on"] == "other data"
 
 
 def test_run_folder_is_complete_and_true(options):
