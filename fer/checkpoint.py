@@ -26,7 +26,7 @@ from fer import CLASS_NAMES
 from fer.augment import MEAN, STD
 from fer.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 MODEL = {"name": str, "num_classes": int, "image_size": int}  # what models.build is called with
 MAX_VALUES = 1_000_000  # the largest checkpoint of the suite has some thousand
 

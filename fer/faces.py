@@ -7,6 +7,7 @@ bring their weights along it alone also finds eyes and mouth, which alignment ne
 """
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
@@ -63,19 +64,18 @@ def find_faces(photo: Image.Image) -> list[Face]:
     if photo.size == (SIDE, SIDE):
         return [Face(np.asarray(photo).transpose(2, 0, 1), None)]
     found = []
-    for face in sorted((face for turn in TURNS for face in detect(photo, turn)), key=lambda face: -face[0]):
-        if not any(_one_place(face[1], other[1]) for other in found):
+    for face in sorted(detect(photo, TURNS), key=lambda face: -face[0]):
+        if not any(_one_face(face[2], other[2]) for other in found):
             found.append(face)
     return sorted((Face(align(photo, points), box) for _, box, points in found), key=lambda face: face.box)
 
 
-def _one_place(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether the middle of one of two boxes lies in the other."""
-
-    def holds(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-        return a[0] <= (b[0] + b[2]) / 2 <= a[2] and a[1] <= (b[1] + b[3]) / 2 <= a[3]
-
-    return holds(box, other) or holds(other, box)
+def _one_face(points: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the middles of two faces' points (3, 2) are closer than a middle is to its farthest point; the
+    boxes of two neighbours overlap long before that.
+    """
+    middles, sizes = zip(*((p.mean(0), np.linalg.norm(p - p.mean(0), axis=1).max()) for p in (points, other)))
+    return bool(np.linalg.norm(middles[0] - middles[1]) < max(sizes))
 
 
 def align(photo: Image.Image, points: np.ndarray) -> np.ndarray:
@@ -94,28 +94,31 @@ def align(photo: Image.Image, points: np.ndarray) -> np.ndarray:
     return np.asarray(face.reduce(fine)).transpose(2, 0, 1)
 
 
-def detect(photo: Image.Image, degrees: float = 0) -> list[tuple[float, tuple[float, ...], np.ndarray]]:
-    """Of every face that stands upright once the photo is turned `degrees` anticlockwise: its probability,
-    the upright box around it (left, top, right, bottom) and left eye, right eye and mouth (3, 2), in the
-    photo's pixels.
+def detect(photo: Image.Image, turns: Iterable[float] = (0,)) -> list[tuple[float, tuple, np.ndarray]]:
+    """Of every face that stands upright once the photo is turned by one of `turns`, degrees anticlockwise:
+    its probability, the box around it (left, top, right, bottom), of the face's own size however it stands,
+    and left eye, right eye and mouth (3, 2), in the photo's pixels.
     """
     longest = max(photo.size)
     scale = min(max(longest, SHORTEST), LONGEST) / longest
     size = [max(1, round(side * scale)) for side in photo.size]
     margin = max(size) // 8  # a face that fills its picture is found only with something around it
     image = ImageOps.autocontrast(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2), cutoff=1)
-    image = image.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="white")
-    image = ImageOps.expand(image, margin, "white")
-    boxes, sure, points = _detector().detect(image, landmarks=True)
     found = []
-    for (left, top, right, bottom), p, five in zip(boxes, sure, points) if boxes is not None else ():
-        if p >= SURE:
-            corners = [(left, top), (right, top), (left, bottom), (right, bottom)]
-            z = np.array([*corners, *five], float) @ (1, 1j) - complex(*image.size) / 2
-            z = z * np.exp(1j * np.radians(degrees)) / scale + complex(*photo.size) / 2
-            x, y, eyes, mouth = z[:4].real, z[:4].imag, z[4:6], z[7:].mean()
-            box = tuple(float(side) for side in (x.min(), y.min(), x.max(), y.max()))
-            found.append((float(p), box, np.array([(v.real, v.imag) for v in (*eyes, mouth)])))
+    for degrees in turns:  # grey outside: a white corner can complete a face that is none
+        turned = image.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
+        turned = ImageOps.expand(turned, margin, "white")
+        boxes, sure, points = _detector().detect(turned, landmarks=True)
+        for (left, top, right, bottom), p, five in zip(boxes, sure, points) if boxes is not None else ():
+            if p >= SURE:
+                z = np.array([((left + right) / 2, (top + bottom) / 2), *five], float) @ (1, 1j)
+                z = (z - complex(*turned.size) / 2) * np.exp(1j * np.radians(degrees)) / scale
+                z += complex(*photo.size) / 2
+                middle, eyes, mouth = z[0], z[1:3], z[4:].mean()
+                half = complex(right - left, bottom - top) / 2 / scale
+                low, high = middle - half, middle + half
+                box = tuple(float(side) for side in (low.real, low.imag, high.real, high.imag))
+                found.append((float(p), box, np.array([(v.real, v.imag) for v in (*eyes, mouth)])))
     return found
 
 

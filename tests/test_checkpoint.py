@@ -142,7 +142,8 @@ def test_nothing_in_a_file_ever_runs(tmp_path, monkeypatch, way):
 
 def test_versions_and_classes_are_named(tmp_path):
     path = tmp_path / "x.pth"
-    assert "has format 99, and this version of the suite reads format 1" in refusal(forge(path, format=99))
+    said = f"has format 99, and this version of the suite reads format {FORMAT};"
+    assert said in refusal(forge(path, format=99))
     swapped = [CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:]]
     text = refusal(forge(path, class_names=swapped))
     assert "has the classes ['Fear', 'Surprise'," in text and "this suite has ['Surprise', 'Fear'" in text

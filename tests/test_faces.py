@@ -126,13 +126,15 @@ def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detect
     assert 25 * zoom < right - left < 75 * zoom and 25 * zoom < bottom - top < 75 * zoom
 
 
-def test_of_faces_in_one_place_the_surest_counts_and_others_beside_it_are_found_too(monkeypatch):
-    upright, on_its_side = (10.0, 10.0, 50.0, 50.0), (20.0, 5.0, 62.0, 48.0)
-    beside = (70.0, 10.0, 110.0, 50.0)
-    points = np.array([(24.0, 30.0), (40.0, 30.0), (32.0, 44.0)])
-    turns = {0: [(0.97, on_its_side, points)], 90: [(0.99, upright, points)], 180: [(0.96, beside, points)]}
-    monkeypatch.setattr(faces, "detect", lambda photo, degrees=0: turns.get(degrees, []))
-    assert [face.box for face in faces.find_faces(Image.new("RGB", (300, 300)))] == [upright, beside]
+def test_of_looks_at_one_face_the_surest_counts_and_its_neighbours_stay(monkeypatch):
+    eyes_and_mouth = np.array([(24.0, 30.0), (40.0, 30.0), (32.0, 44.0)])
+    box, inflated = (10.0, 10.0, 54.0, 54.0), (2.0, 0.0, 62.0, 60.0)
+    neighbour, behind = (30.0, 10.0, 74.0, 54.0), (12.0, 50.0, 56.0, 94.0)
+    looks = [(0.97, inflated, eyes_and_mouth[[1, 2, 0]] + 2), (0.99, box, eyes_and_mouth),
+             (0.96, neighbour, eyes_and_mouth + (20, 0)), (0.98, behind, eyes_and_mouth + (2, 40))]
+    monkeypatch.setattr(faces, "detect", lambda photo, turns: looks)
+    found = [face.box for face in faces.find_faces(Image.new("RGB", (300, 300)))]
+    assert found == [box, behind, neighbour]  # from left to right
 
 
 def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch):
