@@ -23,7 +23,7 @@ EYES_AND_MOUTH = np.array([(24.9, 32.9), (72.2, 32.9), (48.5, 76.2)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
 LONGEST, SHORTEST = 1600, 480  # the photo's longer side in the detector; larger and smaller ones are resized
 SURE = 0.95  # the detector's own probability of a face
-TURNS = range(0, 360, 45)  # degrees anticlockwise; the detector itself stands tilts of about 30
+TURNS = range(0, 360, 30)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
 
 class Face(NamedTuple):
@@ -55,7 +55,7 @@ def open_photo(data: bytes) -> Image.Image:
 
 
 def find_faces(photo: Image.Image) -> list[Face]:
-    """Every face in an RGB photo, however it stands, from left to right. The photo is looked at in eight
+    """Every face in an RGB photo, however it stands, from left to right. The photo is looked at in twelve
     turns; of what is found in one place the surest counts: a face on its side can pass for an upright one.
 
     A photo of 100 x 100 pixels is taken for an aligned face and needs no detector; for others UserError is
