@@ -129,12 +129,13 @@ def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detect
 def test_of_looks_at_one_face_the_surest_counts_and_its_neighbours_stay(monkeypatch):
     eyes_and_mouth = np.array([(24.0, 30.0), (40.0, 30.0), (32.0, 44.0)])
     box, inflated = (10.0, 10.0, 54.0, 54.0), (2.0, 0.0, 62.0, 60.0)
-    neighbour, behind = (30.0, 10.0, 74.0, 54.0), (12.0, 50.0, 56.0, 94.0)
-    looks = [(0.97, inflated, eyes_and_mouth[[1, 2, 0]] + 2), (0.99, box, eyes_and_mouth),
-             (0.96, neighbour, eyes_and_mouth + (20, 0)), (0.98, behind, eyes_and_mouth + (2, 40))]
-    monkeypatch.setattr(faces, "detect", lambda photo, turns: looks)
+    neighbour, behind, chance = (30.0, 10.0, 74.0, 54.0), (12.0, 50.0, 56.0, 94.0), (90.0, 10.0, 134.0, 54.0)
+    upright = [(0.97, inflated, eyes_and_mouth[[1, 2, 0]] + 2), (0.96, neighbour, eyes_and_mouth + (20, 0))]
+    turned = [(0.99, box, eyes_and_mouth), (0.999, chance, eyes_and_mouth + (80, 0)),
+              *2 * [(0.98, behind, eyes_and_mouth + (2, 40))]]
+    monkeypatch.setattr(faces, "detect", lambda photo, turns=(0,): turned if 30 in turns else upright)
     found = [face.box for face in faces.find_faces(Image.new("RGB", (300, 300)))]
-    assert found == [box, behind, neighbour]  # from left to right
+    assert found == [box, behind, neighbour]  # left to right, without what was seen once
 
 
 def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch):
@@ -147,7 +148,7 @@ def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch)
             return boxes, np.array([p for p, _ in found]), np.array([points + box[:2] for _, box in found])
 
     monkeypatch.setattr(faces, "_detector", Three)
-    monkeypatch.setattr(faces, "TURNS", (0,))
+    monkeypatch.setattr(faces, "TURNS", ())
     boxes = [face.box for face in faces.find_faces(Image.new("RGB", (480, 480)))]
     assert [box[0] for box in boxes] == pytest.approx([-30, 140])  # the margin of 60 pixels taken off
 
