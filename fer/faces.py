@@ -67,8 +67,9 @@ def find_faces(photo: Image.Image) -> list[Face]:
     looks = 2 * detect(photo) + detect(photo, TURNS)  # twice, since upright it needs no second look
     found = []
     for face in sorted(looks, key=lambda face: -face[0]):
-        seen = sum(_one_face(face[2], other[2]) for other in looks)
-        if seen > 1 and not any(_one_face(face[2], other[2]) for other in found):
+        if any(_one_face(face[2], other[2]) for other in found):
+            continue
+        if sum(_one_face(face[2], other[2]) for other in looks) > 1:
             found.append(face)
     return sorted((Face(align(photo, points), box) for _, box, points in found), key=lambda face: face.box)
 
