@@ -28,6 +28,7 @@ from fer.folder import checkpoint, refuse
 from fer.interrupt import Interrupt
 from fer.optim import Schedule, make_optimizer
 from fer.report import Run
+from fer.resizing import first_full, size_at
 from RAFDB_dataset import RAFDBDataset, describe, open_source
 
 
@@ -45,6 +46,8 @@ class Options:
     weight_decay: float = option(0.05, "AdamW's, for matrices and kernels only", low=0)
     warmup_epochs: float = option(2.0, "epochs of linear warm-up before the cosine", low=0)
     image_size: int = option(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
+    start_size: int = option(0, "train on so many pixels a side at first, then on more (0: off)", low=0, high=1024)
+    patch_keep: float = option(1.0, "share of its patches that a ViT sees in training", low=0.05, high=1)
     weights: str = option("none", "imagenet, none, or the path of a checkpoint to start from")
     balance: str = option("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
     label_smoothing: float = option(0.1, "share of every label given to all classes", low=0, high=0.99)
@@ -63,6 +66,7 @@ class Options:
     skip_bad: bool = option(False, "leave unreadable training images out (they are counted)")
     tensorboard: bool = option(False, "write TensorBoard files too, where it is installed")
     deterministic: bool = option(False, "the same numbers every time, on one machine and version")
+    test: bool = option(True, "open the test set at the end; --no-test for trials, which val judges")
 
     @property
     def initial(self) -> str:
@@ -176,6 +180,7 @@ def train(model: nn.Module, options: Options) -> dict:
     if options.image_size not in (0, model.built["image_size"]):
         raise UserError(f"the model takes {model.built['image_size']} pixels, not {options.image_size}.")
     options = replace(options, image_size=model.built["image_size"])
+    _check_for(model, options)
     setup = device.setup(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
     try:
         with Interrupt() as interrupt, Run(model, options, setup) as run:
@@ -192,7 +197,7 @@ def train(model: nn.Module, options: Options) -> dict:
 def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: Interrupt, run: Run) -> dict:
     begun = time.perf_counter()
     sets = _load(options, setup)
-    train_set, val_set, test_set = sets.values()
+    train_set, val_set, test_set = sets["train"], sets["val"], sets.get("test")
     if options.batch_size % setup.world:
         raise UserError(f"--batch-size {options.batch_size} cannot be shared by {setup.world} processes; "
                         "make it a multiple of them.")
@@ -217,23 +222,30 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     state = {
         "epoch": 0, "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}}, "log": [], "seconds": 0.0,
         "model": model.built, "options": asdict(options), "data": train_set.kind,
-        "split_hash": val_set.hash, "train_hash": train_set.hash, "test_hash": test_set.hash,
+        "split_hash": val_set.hash, "train_hash": train_set.hash, "test_hash": test_set.hash if test_set else "",
     }
     if options.resume:
         state = run.restore(state, model=model, optimizer=optimizer, ema=ema)
     earlier = state["seconds"]
+    sizes = {"epochs": options.epochs, "start": options.start_size, "full": options.image_size}
+    full = first_full(epochs=options.epochs, start=options.start_size)
+    train_data.size = size_at(max(0, state["epoch"] - 1), **sizes)
     net = setup.parallel(model)
-    net = torch.compile(net) if options.compile else net
+    net = torch.compile(net, dynamic=False) if options.compile else net  # once for each size
     keeper = Keeper(run.folder, enabled=setup.rank == 0)
     keeper.keep(_snapshot(state, model, optimizer, setup, ema))  # finds out now whether it can be written
 
     ask_every = 16 if setup.device.type == "cuda" and setup.world > 1 else 1  # to agree takes a message
     reason = "all epochs done"
     for epoch in range(state["epoch"], options.epochs):
-        if options.patience and epoch - state["best"]["epoch"] >= options.patience:
+        if options.patience and epoch - max(full, state["best"]["epoch"]) >= options.patience:
             reason = f"val macro-F1 no better for {options.patience} epochs"
             break
         clock = time.perf_counter()
+        size = size_at(epoch, **sizes)
+        if size != train_data.size:  # what the average holds was learnt at another size: it begins anew
+            ema.steps = 0
+        train_data.size = val_data.size = size
         device.seed_everything(options.seed, epoch, setup.rank)
         generator = device.generator(options.seed, epoch)
         order = balance.order(train_set.labels, generator)
@@ -256,12 +268,12 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
         if not (math.isfinite(trained["loss"]) and math.isfinite(val["loss"])):
             keeper.flush()
             raise run.diverged(state, epoch + 1)
-        better = val["macro_f1"] > state["best"]["macro_f1"]
+        better = epoch >= full and val["macro_f1"] > state["best"]["macro_f1"]
         if better:
             weights = {key: value.detach().clone() for key, value in ema.average.state_dict().items()}
             state["best"] = {"epoch": epoch + 1, "macro_f1": val["macro_f1"], "weights": weights}
         now = time.perf_counter()
-        row = run.row(epoch + 1, trained, val, lr=schedule((epoch + 1) * steps - 1),
+        row = run.row(epoch + 1, trained, val, size=size, lr=schedule((epoch + 1) * steps - 1),
                       images_per_second=steps * batch_size / training_seconds, seconds=now - clock)
         state |= {"epoch": epoch + 1, "log": [*state["log"], row], "seconds": earlier + now - begun}
         run.log(state["log"], better=better)
@@ -272,25 +284,41 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     keeper.flush()
 
     ema.average.load_state_dict(state["best"]["weights"])
+    val_data.size = options.image_size
     val = evaluate(ema.average, val_data)
     tau = balance.fit(val["logits"], val_set.labels)
     if tau:
         balance.adjust(ema.average, tau)
         val = evaluate(ema.average, val_data)
-    test = evaluate(ema.average, batches(test_set))
-    return run.finish(ema.average, state, val=val["logits"], test=test["logits"], reason=reason, tau=tau,
+    test = evaluate(ema.average, batches(test_set))["logits"] if test_set else None
+    return run.finish(ema.average, state, val=val["logits"], test=test, reason=reason, tau=tau,
                       seconds=earlier + time.perf_counter() - begun)
+
+
+def _check_for(model: nn.Module, options: Options) -> None:
+    """Hand the model what concerns its training only. Raises UserError for what its architecture cannot do."""
+    name, full = model.built["name"], model.built["image_size"]
+    if options.start_size and not models.ARCHITECTURES[name].any_size:
+        raise UserError(f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
+                        f"{full} pixels only.")
+    if options.start_size and not 32 <= options.start_size <= full:
+        raise UserError(f"--start-size is {options.start_size}; {name} begins with 32 pixels or more, and with "
+                        f"no more than its --image-size, {full}.")
+    if hasattr(model, "patch_keep"):
+        model.patch_keep = options.patch_keep
+    elif options.patch_keep < 1:
+        raise UserError(f"--patch-keep is for vision transformers; {name} has no patches.")
 
 
 def _load(options: Options, setup: device.Setup) -> dict[str, RAFDBDataset]:
     with setup.first():  # one process decodes and caches, the others read what it wrote
         source = open_source(options.data)
         share = {"val_fraction": options.val_fraction, "skip_bad": options.skip_bad}
-        return {
+        sets = {
             "train": RAFDBDataset(source, "train", train_fraction=options.train_fraction, **share),
             "val": RAFDBDataset(source, "val", **share),
-            "test": RAFDBDataset(source, "test"),
         }
+        return sets | ({"test": RAFDBDataset(source, "test")} if options.test else {})
 
 
 def _snapshot(state: dict, model: nn.Module, optimizer, setup: device.Setup, ema: EMA) -> dict:

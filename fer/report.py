@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from fer.folder import checkpoint, place, refuse, resume_command
 
 FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
          "curves.png", "confusion_matrix.png")
-COLUMNS = (("epoch", 5, "d"), ("train loss", 10, ".3f"), ("train acc", 9, ".2f"), ("val acc", 7, ".2f"),
+COLUMNS = (("epoch", 5, "d"), ("size", 4, "d"), ("train loss", 10, ".3f"), ("train acc", 9, ".2f"), ("val acc", 7, ".2f"),
            ("val macro-F1", 12, ".2f"), ("val balanced", 12, ".2f"), ("lr", 8, ".1e"),
            ("images/s", 8, ",.0f"), ("seconds", 7, ".1f"))
 
@@ -127,11 +128,11 @@ class Run:
         return state
 
     def row(
-        self, epoch: int, trained: dict, val: dict, *, lr: float, images_per_second: float, seconds: float
+        self, epoch: int, trained: dict, val: dict, *, size: int, lr: float, images_per_second: float, seconds: float
     ) -> dict:
         """One epoch's row of log.csv."""
         return {
-            "epoch": epoch, "train_loss": trained["loss"], "train_accuracy": trained["accuracy"],
+            "epoch": epoch, "image_size": size, "train_loss": trained["loss"], "train_accuracy": trained["accuracy"],
             "val_loss": val["loss"], "val_accuracy": val["accuracy"], "val_macro_f1": val["macro_f1"],
             "val_balanced_accuracy": val["balanced_accuracy"], "lr": lr,
             "images_per_second": images_per_second, "seconds": seconds,
@@ -150,12 +151,12 @@ class Run:
 
     def _line(self, row: dict, *, better: bool) -> str:
         per_cent = {k: 100 * v for k, v in row.items() if "acc" in k or "f1" in k}
-        keys = ("epoch", "train_loss", "train_accuracy", "val_accuracy", "val_macro_f1",
+        keys = ("epoch", "image_size", "train_loss", "train_accuracy", "val_accuracy", "val_macro_f1",
                 "val_balanced_accuracy", "lr", "images_per_second", "seconds")
         values = ({**row, **per_cent}[key] for key in keys)
         return "  ".join(f"{v:>{w}{f}}" for v, (_, w, f) in zip(values, COLUMNS)) + ("  *" if better else "")
 
-    def finish(self, model: nn.Module, state: dict, *, val: Tensor, test: Tensor, seconds: float, reason: str,
+    def finish(self, model: nn.Module, state: dict, *, val: Tensor, test: Tensor | None, seconds: float, reason: str,
                tau: float) -> dict:
         """Write metrics.json, predictions.csv, best_model.pth and the pictures from the logits of val and
         test; print the summary; return the metrics.
@@ -165,34 +166,34 @@ class Run:
         cuda = self.setup.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else _peak_memory()
         cost = metrics.cost(model, self.options.image_size, setup=self.setup)
-        test_set = self.sets["test"]
-        probabilities = test.softmax(1).numpy()
+        test_set = self.sets.get("test")
         numbers = {
             "model": self.name, "run": self.folder.name,
-            "data": test_set.kind, "weights": self.options.weights,
+            "data": self.sets["train"].kind, "weights": self.options.weights,
             "finished": reason, "epochs": state["epoch"], "best_epoch": state["best"]["epoch"],
             "post_hoc_tau": tau,
             "val": metrics.report(val.softmax(1).numpy(), self.sets["val"].labels.numpy()),
-            "test": metrics.report(probabilities, test_set.labels.numpy()),
             "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state["log"]),
                      "wall_seconds": seconds, "peak_memory_mib": peak},
             "counts": {name: part.counts for name, part in self.sets.items()},
             "skipped_images": self.sets["train"].skipped, "split_hash": state["split_hash"],
-            "train_hash": state["train_hash"], "test_hash": test_set.hash,
+            "train_hash": state["train_hash"], "test_hash": state["test_hash"],
             "environment": device.environment(self.setup),
         }
         save_model(self.folder / "best_model.pth", state, model.state_dict(), post_hoc_tau=tau)
-        rows = [
-            [name, CLASS_NAMES[label], *(f"{p:.9g}" for p in row)]  # nine digits: every bit of a float32
-            for name, label, row in zip(test_set.names, test_set.labels.tolist(), probabilities)
-        ]
-        self._write("predictions.csv", _csv(["image", "label", *CLASS_NAMES], rows))
+        if test_set:
+            probabilities = np.array([[float(f"{p:.5g}") for p in row] for row in test.softmax(1).tolist()])
+            numbers["test"] = metrics.report(probabilities, test_set.labels.numpy())  # of what is written
+            rows = [[name, CLASS_NAMES[label], *(f"{p:.5g}" for p in row)] for name, label, row in
+                    zip(test_set.names, test_set.labels.tolist(), probabilities)]
+            self._write("predictions.csv", _csv(["image", "label", *CLASS_NAMES], rows))
+        judged = "test" if test_set else "val"
         title = f"{self.name}, {self.folder.name}, {numbers['data']}"
-        matrix = numbers["test"]["confusion_matrix"]
+        matrix = numbers[judged]["confusion_matrix"]
         write_atomically(self.folder / "curves.png",
                          lambda file: plots.curves(state["log"], file, title=title))
         write_atomically(self.folder / "confusion_matrix.png",
-                         lambda file: plots.confusion(matrix, file, title=f"{title}: test"))
+                         lambda file: plots.confusion(matrix, file, title=f"{title}: {judged}"))
         self._write("metrics.json", _json(numbers))  # last: a run is finished when this file is there
         self._summary(numbers)
         return numbers
@@ -203,12 +204,15 @@ class Run:
             parts = (f"{name} {100 * numbers[split][key]:.2f} %" for key, name in names.items())
             return f"{split:>4}: " + ", ".join(parts)
 
-        low, high = numbers["test"]["intervals"]["accuracy"]
-        recalls = (f"{name} {100 * v['recall']:.1f}" for name, v in numbers["test"]["per_class"].items())
+        judged = "test" if "test" in numbers else "val"
+        low, high = numbers[judged]["intervals"]["accuracy"]
+        recalls = (f"{name} {100 * v['recall']:.1f}" for name, v in numbers[judged]["per_class"].items())
+        lines = [scores("val"), scores("test")] if judged == "test" else [scores("val")]
         self.say(f"\n{numbers['finished']}; best epoch {numbers['best_epoch']}, chosen on val\n"
-                 f"{scores('val')}\n{scores('test')} (accuracy's 95 % interval {100 * low:.2f} to "
-                 f"{100 * high:.2f})\n"
-                 f"recall on test: {'  '.join(recalls)}")
+                 f"{chr(10).join(lines)} (accuracy's 95 % interval {100 * low:.2f} to {100 * high:.2f})\n"
+                 f"recall on {judged}: {'  '.join(recalls)}")
+        if judged == "val":
+            self.say("The test set stayed shut (--no-test).")
         if numbers["data"] != "RAF-DB":
             self.say(f"These are {numbers['data']}: the numbers say nothing about RAF-DB.")
         self.say(f"{numbers['cost']['wall_seconds']:.0f} s in all; pictures: {self.folder / 'curves.png'} "

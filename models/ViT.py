@@ -5,6 +5,7 @@ ViT-B16 is torchvision's, with ImageNet weights to be had. ViT-mod is as deep an
 own 100 x 100 pixels in patches of 10: 100 tokens, no upscaling, no pretraining.
 """
 
+import torch
 import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
@@ -13,12 +14,35 @@ WEIGHTS = torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1
 HEADS = ("heads.head.",)
 
 
-def _vit(image_size: int, patch_size: int, num_classes: int) -> VisionTransformer:
+class PatchDropoutViT(VisionTransformer):
+    """torchvision's ViT, whose training steps see a random `patch_keep` of each image's patches.
+
+    (B, 3, image_size, image_size) -> logits (B, num_classes). The patches keep their positions, the class token
+    always stays, and evaluation sees all of them (Liu et al., PatchDropout, WACV 2023). The weights have
+    torchvision's names.
+    """
+
+    patch_keep = 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.patch_keep == 1:
+            return super().forward(x)
+        patches, positions = self._process_input(x), self.encoder.pos_embedding  # (B, N, D), (1, 1 + N, D)
+        patches = patches + positions[:, 1:]
+        keep = max(1, round(self.patch_keep * patches.shape[1]))
+        kept = torch.rand(patches.shape[:2], device=x.device).argsort(1)[:, :keep]  # (B, keep)
+        patches = patches.gather(1, kept.unsqueeze(2).expand(-1, -1, patches.shape[2]))
+        token = (self.class_token + positions[:, :1]).expand(len(x), -1, -1)
+        tokens = self.encoder.dropout(torch.cat([token, patches], 1))
+        return self.heads(self.encoder.ln(self.encoder.layers(tokens))[:, 0])
+
+
+def _vit(image_size: int, patch_size: int, num_classes: int) -> PatchDropoutViT:
     if image_size < patch_size or image_size % patch_size:
         raise ValueError(
             f"image_size is {image_size}; this ViT cuts patches of {patch_size} and needs a multiple of it"
         )
-    return VisionTransformer(
+    return PatchDropoutViT(
         image_size=image_size,
         patch_size=patch_size,
         num_layers=12,

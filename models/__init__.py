@@ -30,15 +30,16 @@ class Architecture(NamedTuple):
     image_size: int
     imagenet: ModuleType | None
     convolutional: bool  # channels_last pays for convolutions, not for transformers
+    any_size: bool  # whether the same weights take pictures of any size
 
 
 ARCHITECTURES = {
-    "ConvNet": Architecture(convnet, 100, None, True),
-    "ResNet18": Architecture(ResNet.resnet18, 224, ResNet, True),
-    "VGG16": Architecture(VGG.vgg16, 224, VGG, True),
-    "GoogLeNet": Architecture(GoogLeNet.googlenet, 224, GoogLeNet, True),
-    "ViT-B16": Architecture(ViT.vit_b16, 224, ViT, False),
-    "ViT-mod": Architecture(ViT.vit_mod, 100, None, False),
+    "ConvNet": Architecture(convnet, 100, None, True, False),
+    "ResNet18": Architecture(ResNet.resnet18, 224, ResNet, True, True),
+    "VGG16": Architecture(VGG.vgg16, 224, VGG, True, True),
+    "GoogLeNet": Architecture(GoogLeNet.googlenet, 224, GoogLeNet, True, True),
+    "ViT-B16": Architecture(ViT.vit_b16, 224, ViT, False, False),
+    "ViT-mod": Architecture(ViT.vit_mod, 100, None, False, False),
 }
 NAMES = tuple(ARCHITECTURES)
 
