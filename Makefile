@@ -1,7 +1,7 @@
 # make train   an environment in .venv, then ResNet18 on RAF-DB if it is here, else on drawn faces
 # make test    the same environment and the whole test suite
 # make results every model and every study on RAF-DB, three seeds each; goes on where it was stopped
-# More options go in ARGS: make train ARGS="--epochs 20 --seed 1"
+# More options go in ARGS: make train ARGS="--epochs 20 --seed 1", make results ARGS="--clone ../campaign"
 
 PYTHON ?= python3
 ARGS ?=
@@ -11,14 +11,14 @@ CACHED = $${TORCH_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/torch}/hub/checkpoints
 .PHONY: train test results
 
 train: .venv/ready
-	@if [ -f "$(CACHED)" ]; then weights=imagenet; else weights=none; fi; \
-	if [ -d raf-db-dataset ] || [ -f raf-db-dataset.zip ]; then \
+	@if [ -d raf-db-dataset ] || [ -f raf-db-dataset.zip ]; then \
+		if [ -f "$(CACHED)" ]; then weights=imagenet; else weights=none; fi; \
 		$(BIN)/python train_ResNet.py --weights $$weights $(ARGS); \
 	else \
 		echo "RAF-DB is not here, so this trains on drawn faces: it shows that everything works, and says nothing"; \
 		echo "about real faces. To get RAF-DB run setup_dataset.ipynb, or download the zip of"; \
 		echo "kaggle.com/datasets/shuvoalok/raf-db-dataset and put it here as raf-db-dataset.zip."; \
-		$(BIN)/python train_ResNet.py --data synthetic --weights $$weights --image-size 100 --epochs 8 --overwrite $(ARGS); \
+		$(BIN)/python train_ResNet.py --data synthetic --weights none --image-size 64 --start-size 48 --epochs 8 --overwrite $(ARGS); \
 	fi
 
 results: .venv/ready

@@ -1,12 +1,14 @@
-"""The three challenges of RAF-DB, each a series of ordinary runs: low resolution, few samples, imbalance.
+"""Series of ordinary runs: the three challenges of RAF-DB, trials for a recipe, and everything at once.
 
 python study.py balance --models ConvNet ResNet18 --seeds 0 1 2       # also: resolution, samples
 python study.py balance --models ConvNet --epochs 10                  # and any option of the train scripts
+python study.py sweep --models ResNet18 --lr 1e-3 2e-3 --weight-decay 0.1 0.5 --epochs 10
 python study.py campaign                                              # every model, every study, compare.py
 
-Runs go to results/studies/<study>/, tables and figures beside them. Models train from scratch, unless
---weights imagenet is typed. Whatever was stopped goes on when the same command is typed again: finished runs
-are kept, a begun one is resumed, and nothing is trained twice.
+A sweep tries every combination of the values given, with the test set shut, and ranks them on val. Runs go
+to results/studies/<study>/ and results/sweeps/, tables and figures beside them. Models train from scratch,
+unless --weights imagenet is typed. Whatever was stopped goes on when the same command is typed again, and
+nothing is trained twice.
 """
 
 import argparse
@@ -14,8 +16,10 @@ import csv
 import ctypes
 import json
 import math
+import os
 import shlex
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,11 +40,13 @@ from fer.interrupt import Interrupt
 from fer.layout import is_drawn
 from fer.results import HERE, NOT_RECIPE, SCRIPTS, committed
 from fer.studies import DEGRADED, STUDIES, write_page
+from fer.sweeps import combinations, write_sweep
 from RAFDB_dataset import RAFDBDataset
 from train_function import Options, evaluate
 
-IN_DEPTH = ("ConvNet", "ResNet18")  # the models that the studies look at
-OURS = ("seed", "name", "resume", "overwrite")  # options that the study itself sets
+IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
+CHEAPEST_FIRST = ("ConvNet", "GoogLeNet", "ResNet18", "VGG16", "ViT-B16", "ViT-mod")
+OURS = ("seed", "name", "resume", "overwrite", "test")  # options that the study itself sets
 
 
 class Job(NamedTuple):
@@ -72,35 +78,69 @@ class Job(NamedTuple):
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Run one study, or everything.", allow_abbrev=False,
-        epilog="Any option of the train scripts may follow, such as --data, --output, --epochs, --device.")
-    parser.add_argument("study", choices=(*STUDIES, "campaign"))
+        description="Run one study, trials for a recipe, or everything.", allow_abbrev=False,
+        epilog="Any option of the train scripts may follow, such as --data, --output, --epochs, --device; "
+               "in a sweep each with one value or several.")
+    parser.add_argument("study", choices=(*STUDIES, "sweep", "campaign"))
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="default "
                         f"{' '.join(IN_DEPTH)}; a campaign trains all six and studies these two")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default 0 1 2")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N",
+                        help="default 0 1 2; 0 in a sweep; a campaign's studies take the first two")
+    parser.add_argument("--clone", metavar="FOLDER", help="run the code of a clone in FOLDER, made of the "
+                        "last commit where there is none yet, so that you can work on meanwhile")
     args, rest = parser.parse_known_args()
-    everything = args.study == "campaign"
-    names = args.models or (models.NAMES if everything else IN_DEPTH)
-    for name in names:
+    for name in args.models or ():
         if name not in models.NAMES:
             raise UserError(f"there is no model {name}; the six are {', '.join(models.NAMES)}.")
-    jobs = [_job(name, seed, rest) for seed in args.seeds for name in names] if everything else []
-    studied = [name for name in names if name in IN_DEPTH] if everything else names
-    for study in STUDIES if everything else (args.study,):
-        jobs += [_job(name, seed, rest, study, setting) for seed in args.seeds for name in studied
-                 for setting in STUDIES[study].settings]
-    failed = run(jobs)
-    if everything:
+    if args.clone:
+        _run_clone(args, rest)
+    failed = run(jobs := _plan(args, rest))
+    if args.study == "campaign":
         subprocess.run([sys.executable, str(HERE / "compare.py"), jobs[0].options.output], check=True)
     if failed:
         raise UserError("no finite loss in " + ", ".join(str(job.folder) for job in failed), code=3)
+
+
+def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
+    """The runs that the command line asks for, in their order."""
+    if args.study == "sweep":
+        return [_job(name, seed, words, "sweep") for name in args.models or IN_DEPTH
+                for seed in args.seeds or [0] for words in combinations(rest)]
+    seeds = args.seeds or [0, 1, 2]
+    if args.study in STUDIES:
+        return [_job(name, seed, rest, args.study, setting) for seed in seeds
+                for name in args.models or IN_DEPTH for setting in STUDIES[args.study].settings]
+    names = [name for name in CHEAPEST_FIRST if name in (args.models or models.NAMES)]
+    jobs = [_job(name, seed, rest) for seed in seeds for name in names]
+    short = {} if "epochs" in typed(Options, rest) else IN_DEPTH
+    return jobs + [
+        _job(name, seed, [*rest, "--epochs", str(short[name])] if short else rest, study, setting)
+        for study in STUDIES for seed in seeds[:2] for name in names if name in IN_DEPTH
+        for setting in STUDIES[study].settings]
+
+
+def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
+    """Become the same command of the clone in args.clone, on this checkout's data and results."""
+    folder = Path(args.clone)
+    if not (folder / ".git").exists():
+        made = subprocess.run(["git", "clone", "-q", str(HERE), str(folder)], capture_output=True, text=True)
+        if made.returncode:
+            raise UserError(f"no clone could be made in {folder}: {made.stderr.strip()}")
+    given = typed(Options, combinations(rest)[0])
+    words = [args.study, *(["--models", *args.models] if args.models else []),
+             *(["--seeds", *map(str, args.seeds)] if args.seeds else []), *rest]
+    for key in ("data", "output"):
+        value = given.get(key, getattr(Options, key))
+        words += [flag(key), value if value == "synthetic" else str(Path(value).absolute())]
+    print(f"code of the clone in {folder}", flush=True)
+    os.execv(sys.executable, [sys.executable, str(folder / "study.py"), *words])
 
 
 def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) -> Job:
     """The run that the words `rest` ask for; its name says what it varies and where it leaves the recipe."""
     given = typed(Options, rest)
     weights, data = given.get("weights", "none"), given.get("data", Options.data)
-    option = STUDIES[study].option if study else ""
+    option = STUDIES[study].option if study in STUDIES else ""
     if ours := [flag(key) for key in (*OURS, option) if key in given]:
         raise UserError(f"study.py sets {ours[0]} itself; leave it out.")
     if weights not in ("none", "imagenet"):
@@ -109,12 +149,14 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
     recipe, asked = vars(committed(model, ["--weights", weights])), vars(committed(model, argv))
     changed = [f"{key.replace('_', '-')}{value}" for key, value in asked.items()
                if key not in NOT_RECIPE and value != recipe[key]]
-    words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(study) + changed
+    words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(option) + changed
     words += ["imagenet"] * (weights != "none")
     argv += ["--name", "-".join([*words, f"seed{seed}"])]
-    if study:
-        output = Path(given.get("output", Options.output)) / "studies" / study
-        argv += [flag(option), str(setting), "--output", str(output)]
+    output = Path(given.get("output", Options.output))
+    if study == "sweep":
+        argv += ["--no-test", "--output", str(output / "sweeps")]
+    elif study:
+        argv += [flag(option), str(setting), "--output", str(output / "studies" / study)]
     return Job(model, committed(model, argv), argv, study)
 
 
@@ -129,6 +171,7 @@ def run(jobs: list[Job]) -> list[Job]:
     finished = sum(job.finished for job in jobs)
     print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {len(jobs) - finished - begun} new; "
           f"{_left(jobs)}", flush=True)
+    _say_where_it_stands(jobs)
     failed = []
     with Interrupt() as interrupt:
         for study, part in groupby(enumerate(jobs, 1), key=lambda item: item[1].study):
@@ -139,7 +182,11 @@ def run(jobs: list[Job]) -> list[Job]:
                     if study == "resolution" and job.finished:
                         _test_degraded(job)
             finally:
-                pages = write_page(study, job.folder.parents[1].parent) if study else []
+                pages = []
+                if study == "sweep":
+                    pages = write_sweep(job.folder.parents[1])
+                elif study:
+                    pages = write_page(study, job.folder.parents[1].parent)
                 for page in pages:
                     print(f"written: {page}", flush=True)
     return failed
@@ -215,6 +262,17 @@ def _left(jobs: list[Job]) -> str:
     hours, minutes = divmod(math.ceil(known / 60), 60)
     time_left = f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
     return time_left + (f", not counting {', '.join(unknown)}" if unknown else "")
+
+
+def _say_where_it_stands(jobs: list[Job]) -> None:
+    """A line for each model and study: how many runs are finished, and the minutes one of them took."""
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault((job.study, job.model), []).append(job)
+    for (study, model), part in groups.items():
+        minutes = [sum(job.seconds) / 60 for job in part if job.finished]
+        took = f", {statistics.median(minutes):.0f} min each" if minutes else ""
+        print(f"  {study:10} {model:9} {len(minutes)} of {len(part)} finished{took}", flush=True)
 
 
 def _show(line: str, *, last: bool) -> None:

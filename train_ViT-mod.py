@@ -9,7 +9,8 @@ from models import build
 from train_function import parse, train
 
 RECIPES = {
-    "none": dict(epochs=150, batch_size=128, lr=3e-4, weight_decay=0.1, warmup_epochs=10, image_size=100)
+    "none": dict(epochs=30, batch_size=64, lr=3e-4, weight_decay=0.3, warmup_epochs=3, augment=0.5,
+                 balance="sqrt-sampler", image_size=100, patch_keep=0.25),
 }
 
 

@@ -46,7 +46,7 @@ class Options:
     weight_decay: float = option(0.05, "AdamW's, for matrices and kernels only", low=0)
     warmup_epochs: float = option(2.0, "epochs of linear warm-up before the cosine", low=0)
     image_size: int = option(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
-    start_size: int = option(0, "train on so many pixels a side at first, then on more (0: off)", low=0, high=1024)
+    start_size: int = option(0, "pixels a side in the first epochs (0: image-size)", low=0, high=1024)
     patch_keep: float = option(1.0, "share of its patches that a ViT sees in training", low=0.05, high=1)
     weights: str = option("none", "imagenet, none, or the path of a checkpoint to start from")
     balance: str = option("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
@@ -222,7 +222,8 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     state = {
         "epoch": 0, "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}}, "log": [], "seconds": 0.0,
         "model": model.built, "options": asdict(options), "data": train_set.kind,
-        "split_hash": val_set.hash, "train_hash": train_set.hash, "test_hash": test_set.hash if test_set else "",
+        "split_hash": val_set.hash, "train_hash": train_set.hash,
+        "test_hash": test_set.hash if test_set else "",
     }
     if options.resume:
         state = run.restore(state, model=model, optimizer=optimizer, ema=ema)
@@ -296,14 +297,14 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
 
 
 def _check_for(model: nn.Module, options: Options) -> None:
-    """Hand the model what concerns its training only. Raises UserError for what its architecture cannot do."""
+    """Hand the model what concerns its training only. Raises UserError for what it cannot do."""
     name, full = model.built["name"], model.built["image_size"]
     if options.start_size and not models.ARCHITECTURES[name].any_size:
         raise UserError(f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
                         f"{full} pixels only.")
     if options.start_size and not 32 <= options.start_size <= full:
-        raise UserError(f"--start-size is {options.start_size}; {name} begins with 32 pixels or more, and with "
-                        f"no more than its --image-size, {full}.")
+        raise UserError(f"--start-size is {options.start_size}; {name} begins with 32 pixels or more, and "
+                        f"with no more than its --image-size, {full}.")
     if hasattr(model, "patch_keep"):
         model.patch_keep = options.patch_keep
     elif options.patch_keep < 1:

@@ -2,9 +2,9 @@
 
     size_at(0, epochs=20, start=64, full=96)             # 64; the last 6 of the 20 epochs are at 96
 
-The idea is Howard's (fast.ai, DAWNBench 2018); MosaicML's Composer has it as "progressive resizing". A network
-that only ever saw small pictures answers badly at a larger size (Touvron et al., NeurIPS 2019), hence the last
-share at full size, and hence every epoch is evaluated at the size it was trained at.
+The idea is Howard's (fast.ai, DAWNBench 2018); MosaicML's Composer has it as "progressive resizing". A
+network that only ever saw small pictures answers badly at a larger size (Touvron et al., NeurIPS 2019), hence
+the last share at full size, and hence every epoch is evaluated at the size it was trained at.
 """
 
 import math

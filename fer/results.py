@@ -25,7 +25,7 @@ from models import NAMES
 HERE = Path(__file__).resolve().parent.parent
 SCRIPTS = {name: HERE / f"train_{'ResNet' if name == 'ResNet18' else name}.py" for name in NAMES}
 NOT_RECIPE = ("seed", "output", "name", "data", "device", "amp", "compile", "resume", "overwrite",
-              "tensorboard", "deterministic")  # what may differ between two runs of one recipe
+              "tensorboard", "deterministic", "test")  # what may differ between two runs of one recipe
 STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
 LOGGED = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
 COST = ("parameters", "gflops", "latency_ms", "images_per_second", "train_seconds", "peak_memory_mib")

@@ -1,0 +1,66 @@
+"""Trials with the test set shut -> one table for each model, by val macro-F1.
+
+    write_sweep(Path("results/sweeps"))                  # from results/sweeps/<Model>/<run>/
+"""
+
+import json
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+
+from fer.checkpoint import write_atomically
+from fer.errors import UserError
+from fer.tables import Table, number
+
+SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
+ABOUT = """\
+# Trials
+
+Every trial left the test set shut: the numbers are of val, per cent, at the best epoch by macro-F1. Written
+by `study.py sweep`."""
+
+
+def combinations(words: list[str]) -> list[list[str]]:
+    """Every choice of one value for each option: ["--lr", "1", "2"] is [["--lr", "1"], ["--lr", "2"]]."""
+    choices: list[list[list[str]]] = []
+    for word in words:
+        if word.startswith("--"):
+            choices.append([[word]])
+        elif not choices:
+            raise UserError(f"{word} stands before any option; type options as --lr 1e-3 2e-3.")
+        elif len(choices[-1][0]) == 1:
+            choices[-1][0].append(word)
+        else:
+            choices[-1].append([choices[-1][0][0], word])
+    return [[word for option in chosen for word in option] for chosen in product(*choices)]
+
+
+def write_sweep(root: Path) -> list[Path]:
+    """Write root/README.md from all finished trials in root/<Model>/<run>/ and print it; returns its path, or
+    nothing where none has finished.
+    """
+    trials: dict[tuple[str, str], list[tuple[dict, dict, str]]] = defaultdict(list)
+    for file in sorted(root.glob("*/*/metrics.json")):
+        numbers, options = (json.loads(path.read_text()) for path in (file, file.parent / "options.json"))
+        trials[numbers["model"], numbers["data"]].append((numbers, options, file.parent.name))
+    if not trials:
+        return []
+    tables = "\n\n".join(_table(f"{model}, {data}", found) for (model, data), found in sorted(trials.items()))
+    page = root / "README.md"
+    write_atomically(page, lambda file: file.write(f"{ABOUT}\n\n{tables}\n".encode()))
+    print(tables, flush=True)
+    return [page]
+
+
+def _table(title: str, trials: list[tuple[dict, dict, str]]) -> str:
+    """A row for each trial, the best first, with the options in which the trials differ."""
+    varied = [key for key in trials[0][1] if key not in ("name", "resume", "seed")
+              and len({str(options.get(key)) for _, options, _ in trials}) > 1]
+    trials = sorted(trials, key=lambda trial: -trial[0]["val"]["macro_f1"])
+    rows = [[name, *(f"{options.get(key, '')}" for key in varied),
+             *(f"{100 * numbers['val'][key]:.2f}" for key in SCORES), number(numbers["val"]["nll"]),
+             f"{numbers['best_epoch']} of {numbers['epochs']}", number(numbers["cost"]["train_seconds"] / 60)]
+            for numbers, options, name in trials]
+    header = ["Trial", *(key.replace("_", " ").capitalize() for key in varied), "Accuracy",
+              "Balanced accuracy", "Macro-F1", "NLL", "Best epoch", "Minutes"]
+    return Table(title, header, rows).markdown()
