@@ -89,7 +89,9 @@ def main() -> None:
     parser.add_argument("--clone", metavar="FOLDER", help="run the code of a clone in FOLDER, made of the "
                         "last commit where there is none yet, so that you can work on meanwhile")
     args, rest = parser.parse_known_args()
-    for name in args.models or ():
+    args.models = args.models or (models.NAMES if args.study == "campaign" else list(IN_DEPTH))
+    args.seeds = args.seeds or ([0] if args.study == "sweep" else [0, 1, 2])
+    for name in args.models:
         if name not in models.NAMES:
             raise UserError(f"there is no model {name}; the six are {', '.join(models.NAMES)}.")
     if args.clone:
@@ -104,19 +106,16 @@ def main() -> None:
 def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
     """The runs that the command line asks for, in their order."""
     if args.study == "sweep":
-        return [_job(name, seed, words, "sweep") for name in args.models or IN_DEPTH
-                for seed in args.seeds or [0] for words in combinations(rest)]
-    seeds = args.seeds or [0, 1, 2]
+        return [_job(name, seed, words, "sweep") for name in args.models for seed in args.seeds
+                for words in combinations(rest)]
     if args.study in STUDIES:
-        return [_job(name, seed, rest, args.study, setting) for seed in seeds
-                for name in args.models or IN_DEPTH for setting in STUDIES[args.study].settings]
-    names = [name for name in CHEAPEST_FIRST if name in (args.models or models.NAMES)]
-    jobs = [_job(name, seed, rest) for seed in seeds for name in names]
-    short = {} if "epochs" in typed(Options, rest) else IN_DEPTH
-    return jobs + [
-        _job(name, seed, [*rest, "--epochs", str(short[name])] if short else rest, study, setting)
-        for study in STUDIES for seed in seeds[:2] for name in names if name in IN_DEPTH
-        for setting in STUDIES[study].settings]
+        return [_job(name, seed, rest, args.study, setting) for seed in args.seeds
+                for name in args.models for setting in STUDIES[args.study].settings]
+    names = [name for name in CHEAPEST_FIRST if name in args.models]
+    jobs = [_job(name, seed, rest) for seed in args.seeds for name in names]
+    return jobs + [_job(name, seed, ["--epochs", str(IN_DEPTH[name]), *rest], study, setting)
+                   for study in STUDIES for seed in args.seeds[:2] for name in names if name in IN_DEPTH
+                   for setting in STUDIES[study].settings]
 
 
 def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
@@ -127,8 +126,7 @@ def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
         if made.returncode:
             raise UserError(f"no clone could be made in {folder}: {made.stderr.strip()}")
     given = typed(Options, combinations(rest)[0])
-    words = [args.study, *(["--models", *args.models] if args.models else []),
-             *(["--seeds", *map(str, args.seeds)] if args.seeds else []), *rest]
+    words = [args.study, "--models", *args.models, "--seeds", *map(str, args.seeds), *rest]
     for key in ("data", "output"):
         value = given.get(key, getattr(Options, key))
         words += [flag(key), value if value == "synthetic" else str(Path(value).absolute())]
@@ -167,8 +165,8 @@ def run(jobs: list[Job]) -> list[Job]:
     """
     for job in jobs:
         _check(job)
-    begun = sum(not job.finished and bool(job.seconds) for job in jobs)
     finished = sum(job.finished for job in jobs)
+    begun = sum(bool(job.seconds) for job in jobs if not job.finished)
     print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {len(jobs) - finished - begun} new; "
           f"{_left(jobs)}", flush=True)
     _say_where_it_stands(jobs)
@@ -182,11 +180,9 @@ def run(jobs: list[Job]) -> list[Job]:
                     if study == "resolution" and job.finished:
                         _test_degraded(job)
             finally:
-                pages = []
-                if study == "sweep":
-                    pages = write_sweep(job.folder.parents[1])
-                elif study:
-                    pages = write_page(study, job.folder.parents[1].parent)
+                root, pages = job.folder.parents[1], []
+                if study:
+                    pages = write_sweep(root) if study == "sweep" else write_page(study, root.parent)
                 for page in pages:
                     print(f"written: {page}", flush=True)
     return failed
@@ -195,8 +191,8 @@ def run(jobs: list[Job]) -> list[Job]:
 def _check(job: Job) -> None:
     """Raise UserError where the folder holds a finished run of another recipe under this name."""
     if job.finished:
-        try:
-            stored = json.loads((job.folder / "options.json").read_text())
+        try:  # what the run does not name is an option that came later, at its default
+            stored = vars(Options()) | json.loads((job.folder / "options.json").read_text())
         except (OSError, ValueError):
             stored = {}
         wanted = {key: value for key, value in vars(job.options).items() if key not in NOT_RECIPE}
