@@ -111,7 +111,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
     if args.study in STUDIES:
         return [_job(name, seed, rest, args.study, setting) for seed in args.seeds
                 for name in args.models for setting in STUDIES[args.study].settings]
-    names = [name for name in CHEAPEST_FIRST if name in args.models]
+    names = sorted(args.models, key=CHEAPEST_FIRST.index)
     jobs = [_job(name, seed, rest) for seed in args.seeds for name in names]
     return jobs + [_job(name, seed, ["--epochs", str(IN_DEPTH[name]), *rest], study, setting)
                    for study in STUDIES for seed in args.seeds[:2] for name in names if name in IN_DEPTH

@@ -73,7 +73,7 @@ def test_a_campaign_is_six_models_then_three_studies(monkeypatch, tmp_path):
     count = {name: sum(job.study == name for job in planned) for name in ("", *STUDIES)}
     assert count == {"": 12, "resolution": 24, "samples": 20, "balance": 4 * len(STUDIES["balance"].settings)}
     assert {job.model for job in planned if job.study} == {"ConvNet", "ResNet18"}
-    assert [job.options.seed for job in planned[:12]] == [0] * 6 + [1] * 6  # every model early
+    assert [job.options.seed for job in planned[:12]] == [0] * 6 + [1] * 6  # one seed of every model first
     assert {job.options.weights for job in planned} == {"none"}
     assert len({job.folder for job in planned}) == len(planned)
 
