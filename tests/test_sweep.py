@@ -98,8 +98,9 @@ def test_a_campaign_in_a_clone_runs_the_clones_code_on_this_checkouts_results(tm
     study._run_clone(args, ["--epochs", "1"])  # the clone that is there is used again
     assert (tmp_path / "clone/train_function.py").is_file()
     assert called[0][1:] == [
-        str(tmp_path / "clone/study.py"), "campaign", "--models", "ConvNet", "--seeds", "0", "--data",
-        "synthetic", "--epochs", "1", "--data", "synthetic", "--output", str(study.Path("results").absolute())]
+        str(tmp_path / "clone/study.py"), "campaign", "--models", "ConvNet", "--seeds", "0",
+        "--data", "synthetic", "--epochs", "1", "--data", "synthetic", "--output",
+        str(study.Path("results").absolute())]
     assert str(study.Path("raf-db-dataset").absolute()) in called[1]
     args.clone = str(tmp_path / "clone/README.md")
     with pytest.raises(UserError, match="no clone could be made"):
