@@ -21,8 +21,8 @@ from fer.folder import checkpoint, place, refuse, resume_command
 
 FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
          "curves.png", "confusion_matrix.png")
-COLUMNS = (("epoch", 5, "d"), ("size", 4, "d"), ("train loss", 10, ".3f"), ("train acc", 9, ".2f"), ("val acc", 7, ".2f"),
-           ("val macro-F1", 12, ".2f"), ("val balanced", 12, ".2f"), ("lr", 8, ".1e"),
+COLUMNS = (("epoch", 5, "d"), ("size", 4, "d"), ("train loss", 10, ".3f"), ("train acc", 9, ".2f"),
+           ("val acc", 7, ".2f"), ("val macro-F1", 12, ".2f"), ("val balanced", 12, ".2f"), ("lr", 8, ".1e"),
            ("images/s", 8, ",.0f"), ("seconds", 7, ".1f"))
 
 
@@ -120,6 +120,9 @@ class Run:
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path} does not fit this version of the suite ({type(error).__name__}: "
                             f"{str(error)[:200]}); go on with the version that wrote it.") from None
+        if state["epoch"] >= self.options.epochs and not best["epoch"]:
+            raise UserError(f"{path} has {state['epoch']} epochs, all below "
+                            f"{self.options.image_size} pixels, so none is the best yet; give more --epochs.")
         if self.main:
             (self.folder / "metrics.json").unlink(missing_ok=True)  # from here on the run is not finished
             self._write("options.json", _json(public(self.options)))
@@ -128,11 +131,13 @@ class Run:
         return state
 
     def row(
-        self, epoch: int, trained: dict, val: dict, *, size: int, lr: float, images_per_second: float, seconds: float
+        self, epoch: int, trained: dict, val: dict, *, size: int, lr: float, images_per_second: float,
+        seconds: float,
     ) -> dict:
         """One epoch's row of log.csv."""
         return {
-            "epoch": epoch, "image_size": size, "train_loss": trained["loss"], "train_accuracy": trained["accuracy"],
+            "epoch": epoch, "image_size": size,
+            "train_loss": trained["loss"], "train_accuracy": trained["accuracy"],
             "val_loss": val["loss"], "val_accuracy": val["accuracy"], "val_macro_f1": val["macro_f1"],
             "val_balanced_accuracy": val["balanced_accuracy"], "lr": lr,
             "images_per_second": images_per_second, "seconds": seconds,
@@ -156,8 +161,8 @@ class Run:
         values = ({**row, **per_cent}[key] for key in keys)
         return "  ".join(f"{v:>{w}{f}}" for v, (_, w, f) in zip(values, COLUMNS)) + ("  *" if better else "")
 
-    def finish(self, model: nn.Module, state: dict, *, val: Tensor, test: Tensor | None, seconds: float, reason: str,
-               tau: float) -> dict:
+    def finish(self, model: nn.Module, state: dict, *, val: Tensor, test: Tensor | None, seconds: float,
+               reason: str, tau: float) -> dict:
         """Write metrics.json, predictions.csv, best_model.pth and the pictures from the logits of val and
         test; print the summary; return the metrics.
         """

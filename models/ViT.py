@@ -17,9 +17,9 @@ HEADS = ("heads.head.",)
 class PatchDropoutViT(VisionTransformer):
     """torchvision's ViT, whose training steps see a random `patch_keep` of each image's patches.
 
-    (B, 3, image_size, image_size) -> logits (B, num_classes). The patches keep their positions, the class token
-    always stays, and evaluation sees all of them (Liu et al., PatchDropout, WACV 2023). The weights have
-    torchvision's names.
+    (B, 3, image_size, image_size) -> logits (B, num_classes). The patches keep their positions, the class
+    token always stays, and evaluation sees all of them (Liu et al., PatchDropout, WACV 2023). The weights
+    have torchvision's names.
     """
 
     patch_keep = 1.0
