@@ -286,7 +286,6 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     keeper.flush()
 
     ema.average.load_state_dict(state["best"]["weights"])
-    val_data.size = options.image_size
     val = evaluate(ema.average, val_data)
     tau = balance.fit(val["logits"], val_set.labels)
     if tau:
