@@ -207,6 +207,8 @@ def test_a_vit_that_drops_no_patches_is_torchvisions():
     ours.patch_keep = 0.25
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
     assert not torch.equal(ours.train()(x), theirs.train()(x))
+    ours.patch_keep = 0.99  # of 16 all, in another order, which attention does not see
+    assert torch.allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("keep, number", [(0.05, 1), (0.25, 4), (0.5, 8), (0.72, 12), (0.99, 16)])

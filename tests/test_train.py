@@ -230,7 +230,8 @@ def test_options_are_frozen():
     assert [f.name for f in dataclasses.fields(Options)] == (
         "data output name seed epochs batch_size lr weight_decay warmup_epochs image_size start_size "
         "patch_keep weights balance label_smoothing augment ema grad_clip patience val_fraction "
-        "train_fraction resolution device amp compile resume overwrite skip_bad tensorboard deterministic test").split()
+        "train_fraction resolution device amp compile resume overwrite skip_bad tensorboard "
+        "deterministic test").split()
     assert all(f.metadata["help"] for f in dataclasses.fields(Options))
 
 
