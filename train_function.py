@@ -28,7 +28,7 @@ from fer.folder import checkpoint, refuse
 from fer.interrupt import Interrupt
 from fer.optim import Schedule, make_optimizer
 from fer.report import Run
-from fer.resizing import first_full, size_at
+from fer.resizing import size_at
 from RAFDB_dataset import RAFDBDataset, describe, open_source
 
 
@@ -46,7 +46,7 @@ class Options:
     weight_decay: float = option(0.05, "AdamW's, for matrices and kernels only", low=0)
     warmup_epochs: float = option(2.0, "epochs of linear warm-up before the cosine", low=0)
     image_size: int = option(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
-    start_size: int = option(0, "pixels a side in the first epochs (0: image-size)", low=0, high=1024)
+    start_size: int = option(0, "pixels a side in the first epochs, later more (0: off)", low=0, high=1024)
     patch_keep: float = option(1.0, "share of its patches that a ViT sees in training", low=0.05, high=1)
     weights: str = option("none", "imagenet, none, or the path of a checkpoint to start from")
     balance: str = option("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
@@ -90,6 +90,8 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
     recipe = recipes.get(weights, recipes[next(iter(recipes))])
     options = replace(Options(weights=weights, **recipe), **given)
     options.image_size = options.image_size or models.ARCHITECTURES[name].image_size
+    if "start_size" not in given and options.start_size > options.image_size:
+        options.start_size = 0  # the recipe's is for the recipe's own image size
     given = {key: getattr(options, key) for key in given}
     cli.check(options)
     if options.resume:
@@ -229,8 +231,7 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
         state = run.restore(state, model=model, optimizer=optimizer, ema=ema)
     earlier = state["seconds"]
     sizes = {"epochs": options.epochs, "start": options.start_size, "full": options.image_size}
-    full = first_full(epochs=options.epochs, start=options.start_size)
-    train_data.size = size_at(max(0, state["epoch"] - 1), **sizes)
+    train_data.size = state["log"][-1]["image_size"] if state["log"] else size_at(0, **sizes)
     net = setup.parallel(model)
     net = torch.compile(net, dynamic=False) if options.compile else net  # once for each size
     keeper = Keeper(run.folder, enabled=setup.rank == 0)
@@ -239,11 +240,11 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     ask_every = 16 if setup.device.type == "cuda" and setup.world > 1 else 1  # to agree takes a message
     reason = "all epochs done"
     for epoch in range(state["epoch"], options.epochs):
-        if options.patience and epoch - max(full, state["best"]["epoch"]) >= options.patience:
+        if options.patience and 0 < state["best"]["epoch"] <= epoch - options.patience:
             reason = f"val macro-F1 no better for {options.patience} epochs"
             break
         clock = time.perf_counter()
-        size = size_at(epoch, **sizes)
+        size = max(train_data.size, size_at(epoch, **sizes))  # with more --epochs it would fall again
         if size != train_data.size:  # what the average holds was learnt at another size: it begins anew
             ema.steps = 0
         train_data.size = val_data.size = size
@@ -269,7 +270,7 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
         if not (math.isfinite(trained["loss"]) and math.isfinite(val["loss"])):
             keeper.flush()
             raise run.diverged(state, epoch + 1)
-        better = epoch >= full and val["macro_f1"] > state["best"]["macro_f1"]
+        better = size == options.image_size and val["macro_f1"] > state["best"]["macro_f1"]
         if better:
             weights = {key: value.detach().clone() for key, value in ema.average.state_dict().items()}
             state["best"] = {"epoch": epoch + 1, "macro_f1": val["macro_f1"], "weights": weights}
@@ -285,7 +286,6 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     keeper.flush()
 
     ema.average.load_state_dict(state["best"]["weights"])
-    val_data.size = options.image_size
     val = evaluate(ema.average, val_data)
     tau = balance.fit(val["logits"], val_set.labels)
     if tau:
@@ -303,8 +303,8 @@ def _check_for(model: nn.Module, options: Options) -> None:
         raise UserError(f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
                         f"{full} pixels only.")
     if options.start_size and not 32 <= options.start_size <= full:
-        raise UserError(f"--start-size is {options.start_size}; {name} begins with 32 pixels or more, and "
-                        f"with no more than its --image-size, {full}.")
+        raise UserError(f"--start-size is {options.start_size}; it must be 32 to {full}, the --image-size, "
+                        "or 0 for none.")
     if hasattr(model, "patch_keep"):
         model.patch_keep = options.patch_keep
     elif options.patch_keep < 1:

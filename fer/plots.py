@@ -42,7 +42,7 @@ def curves(rows: Sequence[dict], path: Path, *, title: str) -> None:
         }
         for key, (label, colour, line) in names.items():
             score.plot(epoch, [100 * row[key] for row in rows], line, color=colour, label=label)
-        best = max(rows, key=lambda row: row["val_macro_f1"])
+        best = max(rows, key=lambda row: (row.get("image_size", 0), row["val_macro_f1"]))
         label = f"best, epoch {best['epoch']}"
         score.plot(best["epoch"], 100 * best["val_macro_f1"], "o", color=GREEN, label=label)
         score.set(title="scores", xlabel="epoch", ylabel="%")

@@ -1,17 +1,25 @@
 """Two gloo processes are one process with the same global batch."""
 
 import csv
+import functools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 
 import pytest
+from scripts import Script
+from test_resizing import Tiny
+from test_resume import assert_equal
+from test_train import rows, stop_at_epoch, stop_at_step
 from trees import first_face
 
+import models
+import train_function
 from fer.checkpoint import read
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -121,3 +129,42 @@ def test_a_signal_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path,
     done = subprocess.run(command(1, script, *argv[:4], "--epochs", 3, "--resume"), env=environment(),
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def prepare(stop):
+    """A small network for train_ResNet.py; the second process gets a signal, as `stop` says."""
+    models.ARCHITECTURES["ResNet18"] = models.Architecture(Tiny, 80, None, True, True)
+    train_function.metrics.cost = lambda *_, **__: {}
+    if stop and os.environ["RANK"] == "1":
+        stop[0](pytest.MonkeyPatch(), stop[1])
+
+
+def two(folder, *argv, stop=None):
+    """train_ResNet.py in two processes; their exit codes, and the checkpoint of both."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = [
+        Script("train_ResNet.py", *argv, "--output", folder, folder=folder.with_name(f"said{rank}"),
+               prepare=functools.partial(prepare, stop), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank),
+               LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port) for rank in range(2)]
+    done = [process.wait() for process in processes]
+    assert all("Traceback" not in one.err for one in done), done
+    return [one.code for one in done], read(folder / "ResNet18/drawn-seed0/last.pth")
+
+
+def test_two_processes_resume_exactly_where_the_size_changes(drawn, tmp_path):
+    argv = ("--data", drawn, "--weights", "none", "--device", "cpu", "--amp", "off", "--batch-size", 32,
+            "--epochs", 5, "--image-size", 80, "--start-size", 32, "--ema", 0.9)  # 3 steps an epoch
+    codes, whole = two(tmp_path / "whole", *argv)
+    assert codes == [0, 0]
+    parts = tmp_path / "parts"
+    for more, stop, epochs in [((), (stop_at_step, 2), 0), (["--resume"], (stop_at_epoch, 2), 2),
+                               (["--resume"], (stop_at_step, 5), 3)]:
+        codes, state = two(parts, *argv, *more, stop=stop)
+        assert (codes, state["epoch"]) == ([143 if stop[0] is stop_at_epoch else 130] * 2, epochs)
+    codes, state = two(parts, *argv, "--resume")
+    assert codes == [0, 0]
+    assert_equal(whole, state)
+    logs = [rows(f"{place}/ResNet18/drawn-seed0") for place in (tmp_path / "whole", parts)]
+    assert logs[0] == logs[1] and [int(row["image_size"]) for row in logs[0]] == [32, 32, 64, 80, 80]

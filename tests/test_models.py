@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from fer import CLASS_NAMES, checkpoint
@@ -176,3 +178,86 @@ def test_a_vit_trains_with_fused_attention(name, size):
     counts = {event.key.removeprefix("aten::"): event.count for event in profile.key_averages()}
     assert counts["_scaled_dot_product_flash_attention_for_cpu_backward"] == 12
     assert "_softmax" not in counts and "bmm" not in counts
+
+
+def small_vit(cls=models.ViT.PatchDropoutViT):
+    """16 patches of 8 pixels; its head, which torchvision starts at zero, lets through what is below."""
+    torch.manual_seed(0)
+    model = cls(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=32,
+                num_classes=7)
+    torch.nn.init.normal_(model.heads.head.weight)
+    return model
+
+
+def layers_input(model, x):
+    """What reaches the layers of the encoder: the class token and the patches (B, 1 + N, D)."""
+    seen = []
+    hook = model.encoder.layers.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(x)
+    hook.remove()
+    return seen[0]
+
+
+def test_a_vit_that_drops_no_patches_is_torchvisions():
+    ours, theirs = small_vit(), small_vit(torchvision.models.VisionTransformer)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 3, 32, 32)
+    assert torch.equal(ours.train()(x), theirs.train()(x))  # keeps all
+    ours.patch_keep = 0.25
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+    assert not torch.equal(ours.train()(x), theirs.train()(x))
+    ours.patch_keep = 0.99  # of 16 all, in another order, which attention does not see
+    assert torch.allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("keep, number", [(0.05, 1), (0.25, 4), (0.5, 8), (0.72, 12), (0.99, 16)])
+def test_the_patches_that_are_kept_keep_their_positions(keep, number):
+    model, x = small_vit().train(), torch.randn(6, 3, 32, 32)
+    model.class_token.data.normal_()
+    everything = layers_input(model, x)  # the position is in it: no patch elsewhere would be the same
+    model.patch_keep = keep
+    torch.manual_seed(5)
+    tokens = layers_input(model, x)
+    assert tokens.shape == (6, 1 + number, 24)
+    assert torch.equal(tokens[:, 0], everything[:, 0])
+    which = (tokens[:, 1:, None] == everything[:, None, 1:]).all(3)  # (B, kept, N)
+    assert (which.sum(2) == 1).all() and (which.sum(1) <= 1).all()  # each is one of them, none is twice
+    kept = which.any(1)
+    assert number == 16 or len({tuple(row) for row in kept.tolist()}) > 1  # another choice for each image
+    torch.manual_seed(5)
+    assert torch.equal(layers_input(model, x), tokens)
+    assert number == 16 or not torch.equal(layers_input(model, x), tokens)
+
+
+def test_only_the_kept_patches_have_a_gradient():
+    model = small_vit().train()
+    model.patch_keep = 0.25
+    x = torch.randn(4, 3, 32, 32, requires_grad=True)
+    model(x).square().sum().backward()
+    patches = x.grad.abs().unfold(2, 8, 8).unfold(3, 8, 8).sum((1, 4, 5)).flatten(1)  # (B, 16)
+    assert ((patches > 0).sum(1) == 4).all()
+    reached = model.encoder.pos_embedding.grad[0].abs().sum(1) > 0
+    assert reached[0] and torch.equal(reached[1:], (patches > 0).any(0))
+
+
+def test_what_dropping_patches_saves():
+    with torch.device("meta"):
+        model, x = models.ViT.vit_b16(num_classes=7, image_size=96), torch.empty(2, 3, 96, 96)
+    flops = {}
+    for keep in (1.0, 0.5, 0.25):
+        model.patch_keep = keep
+        with FlopCounterMode(display=False) as counter:
+            model.train()(x)
+        flops[keep] = counter.get_total_flops()
+    assert 0.5 < flops[0.5] / flops[1.0] < 0.55 and 0.25 < flops[0.25] / flops[1.0] < 0.3
+
+
+def test_every_patch_is_kept_equally_often():
+    model, x = small_vit().train(), torch.randn(1, 3, 32, 32).expand(2000, -1, -1, -1)
+    everything = layers_input(model, x[:1])
+    model.patch_keep = 0.25
+    with torch.no_grad():
+        tokens = layers_input(model, x)
+    often = (tokens[:, 1:, None] == everything[:, None, 1:]).all(3).any(1).float().mean(0)
+    assert ((often - 0.25).abs() < 0.05).all()  # five standard deviations

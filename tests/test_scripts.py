@@ -46,7 +46,7 @@ def test_script_trains_and_writes_its_run(script, drawn, tmp_path):
     assert numbers["model"] == name and numbers["test"]["n"] == 70 and sum(numbers["counts"]["test"]) == 70
     with open(folder / "predictions.csv") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 70 and all(abs(sum(float(row[k]) for k in list(row)[2:]) - 1) < 1e-5 for row in rows)
+    assert len(rows) == 70 and all(abs(sum(float(row[k]) for k in list(row)[2:]) - 1) < 1e-4 for row in rows)
     assert "drawn faces" in done.stdout and str(folder / "curves.png") in done.stdout
     assert done.stderr == ""
     built = models.load(folder / "best_model.pth").built

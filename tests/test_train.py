@@ -226,11 +226,12 @@ def test_seed_changes_everything(options, tmp_path):
 
 
 def test_options_are_frozen():
-    """Thirty at most; a new one needs a reason and a line here."""
+    """Thirty-two at most; a new one needs a reason and a line here."""
     assert [f.name for f in dataclasses.fields(Options)] == (
-        "data output name seed epochs batch_size lr weight_decay warmup_epochs image_size weights balance "
-        "label_smoothing augment ema grad_clip patience val_fraction train_fraction resolution device amp "
-        "compile resume overwrite skip_bad tensorboard deterministic").split()
+        "data output name seed epochs batch_size lr weight_decay warmup_epochs image_size start_size "
+        "patch_keep weights balance label_smoothing augment ema grad_clip patience val_fraction "
+        "train_fraction resolution device amp compile resume overwrite skip_bad tensorboard "
+        "deterministic test").split()
     assert all(f.metadata["help"] for f in dataclasses.fields(Options))
 
 
@@ -268,3 +269,30 @@ def test_imagenet_for_a_model_without_it():
 def test_devices_that_are_not_there(options, device, amp, message):
     with pytest.raises(UserError, match=message):
         run(options, device=device, amp=amp)
+
+
+@pytest.mark.parametrize("keep, said", [(0.5, "is for vision transformers; ConvNet has no patches"),
+                                        (0.01, "is 0.01; it must be 0.05 to 1")])
+def test_patches_that_cannot_be_dropped(options, keep, said):
+    with pytest.raises(UserError, match=f"--patch-keep {said}"):
+        run(options, patch_keep=keep)
+
+
+def test_without_a_test_set_no_test_image_is_opened(options, tree, capsys, monkeypatch):
+    next((tree / "DATASET/test/1").iterdir()).write_bytes(b"no image")
+    with pytest.raises(UserError, match="1 of 70 test images"):
+        run(options, data=str(tree), epochs=1)
+    found = run(options, data=str(tree), epochs=1, test=False)
+    with open(f"{folder(options)}/metrics.json") as file:
+        assert "test" not in json.load(file) and "test" not in found
+    assert list(found["counts"]) == ["train", "val"]
+    assert sorted(os.listdir(folder(options))) == sorted(set(FILES) - {"predictions.csv"})
+    said = capsys.readouterr().out
+    assert "The test set stayed shut (--no-test)." in said and "test:" not in said and "recall on val" in said
+    typed = ["--output", options.output, "--data", options.data, "--epochs", "2", "--resume"]
+    assert not parse("ConvNet", RECIPES, typed).test
+    with pytest.raises(UserError, match=r"not begun with --test \(was False\)"):
+        parse("ConvNet", RECIPES, [*typed, "--test"])
+    with pytest.raises(UserError, match="another test set"):
+        run(options, epochs=2, resume="last")
+    assert run(options, data=str(tree), epochs=2, test=False, resume="last")["epochs"] == 2
