@@ -97,30 +97,31 @@ def recalls(rows: dict[str, np.ndarray], counts: Sequence[int], path: Path, *, t
         figure.savefig(path)
 
 
-def comparison(entries: Sequence[dict], path: Path, *, title: str) -> None:
-    """Accuracy and balanced accuracy with 95 % intervals against training compute, a column for each start.
+def overview(entries: Sequence[dict], path: Path, *, title: str) -> None:
+    """Accuracy and balanced accuracy with 95 % intervals against training time, parameters and training
+    compute: a filled point for each model from scratch, a hollow one from ImageNet weights.
 
-    An entry: label, start, petaflops, accuracy and balanced_accuracy as Estimates.
+    An entry: label, hollow, the costs (None: not known), accuracy and balanced_accuracy as Estimates.
     """
-    starts = list(dict.fromkeys(entry["start"] for entry in entries))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.2 + 4.2 * len(starts), 6.4), layout="constrained")
-        grid = figure.subplots(2, len(starts), sharex=True, sharey="row", squeeze=False)
+    costs = {"minutes": "training time, minutes", "parameters": "parameters, millions",
+             "petaflops": "training compute, petaFLOPs"}
+    with matplotlib.rc_context({**STYLE, "font.size": 9, "savefig.dpi": 200}):
+        figure = Figure(figsize=(7.2, 5.2), layout="constrained")  # inches: a page's width, printed as it is
+        grid = figure.subplots(2, 3, sharex="col", sharey="row")
         for row, key in zip(grid, ("accuracy", "balanced_accuracy")):
-            for axes, start in zip(row, starts):
-                for entry in entries:
-                    if entry["start"] == start:
-                        colour, marker = _look(entry["label"])
-                        _point(axes, entry["petaflops"], entry[key], colour, marker, entry["label"])
-                axes.set_xscale("log")
+            for axes, cost in zip(row, costs):
+                for entry in (entry for entry in entries if entry[cost]):
+                    x, (mean, low, high) = entry[cost], (100 * value for value in entry[key])
+                    colour, marker = _look(entry["label"])
+                    axes.plot([x, x], [low, high], "_-", color=colour, lw=1, ms=4, alpha=0.8)
+                    axes.plot(x, mean, marker, color=colour, mfc="white" if entry["hollow"] else colour, ms=5,
+                              label=entry["label"])
             row[0].set_ylabel(f"test {key.replace('_', ' ')}, %")
-        for axes, start in zip(grid[0], starts):
-            axes.set_title(start, fontsize=10)
-        _plain_log(grid[1], [entry["petaflops"] for entry in entries])
-        for axes in grid[1]:
-            axes.set_xlabel("training compute, petaFLOPs")
+        for axes, (cost, name) in zip(grid[1], costs.items()):
+            axes.set(xscale="log", xlabel=name)
+            _plain_log(axes, [entry[cost] for entry in entries if entry[cost]] or [1])
         _legend(figure, grid.flat)
-        figure.suptitle(title)
+        figure.suptitle(title, fontsize=10)
         figure.savefig(path)
 
 
@@ -225,13 +226,13 @@ def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *,
 
 def _look(label: str) -> tuple[str, str]:
     """Colour and marker of the model whose name the label begins with: the same in every picture."""
-    return next(look for model, look in MODELS.items() if label.startswith(model))
+    return next((look for model, look in MODELS.items() if label.startswith(model)), LOOKS[-1])
 
 
-def _point(axes, x: float, estimate: Estimate, colour: str, marker: str, label: str | None = None) -> None:
+def _point(axes, x: float, estimate: Estimate, colour: str, marker: str) -> None:
     mean, low, high = (100 * value for value in estimate)
     axes.plot([x, x], [low, high], "-", color=colour, lw=1.5, alpha=0.7)
-    axes.plot(x, mean, marker, color=colour, ms=8, label=label)
+    axes.plot(x, mean, marker, color=colour, ms=8)
 
 
 def _bar(axes, estimate: Estimate, y: float, colour: str) -> None:
@@ -261,18 +262,21 @@ def _panels(n: int, size: tuple[float, float]):
     return figure, grid
 
 
-def _plain_log(row, values: Sequence[float]) -> None:
-    """Ticks with plain numbers on a log scale."""
+def _plain_log(axes, values: Sequence[float], most: int = 5) -> None:
+    """At most so many ticks with plain numbers on a log scale."""
     low, high = np.log10(min(values)), np.log10(max(values))
-    steps = (1, 2, 5) if high - low < 2 else (1,)
-    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    ticks = [step * 10.0**decade for decade in decades for step in steps]
     margin = max(0.35, 0.08 * (high - low))  # a factor of 5 at least, in which two ticks lie
-    for axes in row:
-        axes.set_xlim(10 ** (low - margin), 10 ** (high + margin))
-        axes.minorticks_off()
-        axes.set_xticks([t for t in ticks if low - margin <= np.log10(t) <= high + margin])
-        axes.xaxis.set_major_formatter("{x:,g}")
+    low, high = low - margin, high + margin
+    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= np.log10(tick) <= high]
+        if len(ticks) <= most:
+            break
+    axes.set_xlim(10**low, 10**high)
+    axes.minorticks_off()
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter("{x:,g}")
 
 
 def _legend(figure, panels) -> None:

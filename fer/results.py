@@ -26,6 +26,8 @@ HERE = Path(__file__).resolve().parent.parent
 SCRIPTS = {name: HERE / f"train_{'ResNet' if name == 'ResNet18' else name}.py" for name in NAMES}
 NOT_RECIPE = ("seed", "output", "name", "data", "device", "amp", "compile", "resume", "overwrite",
               "tensorboard", "deterministic", "test")  # what may differ between two runs of one recipe
+ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
+NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
 STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
 LOGGED = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
 COST = ("parameters", "gflops", "latency_ms", "images_per_second", "train_seconds", "peak_memory_mib")
@@ -90,8 +92,9 @@ class Group:
         self.runs.sort(key=lambda run: run.options["seed"])
         self.first = self.runs[0]
         self.model, self.start, self.drawn = self.first.numbers["model"], self.first.start, self.first.drawn
-        changes = self.first.departures(without=self.varied)
-        self.label = f"{self.model} ({', '.join(changes)})" if changes else self.model
+        self.departures = self.first.departures(without=self.varied)
+        self.label = f"{self.model} ({', '.join(self.departures)})" if self.departures else self.model
+        self.seeds = ", ".join(str(run.options["seed"]) for run in self.runs)
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -106,6 +109,19 @@ class Group:
         """A cost's median over the runs that know it: a run on a busy machine does not count."""
         known = [run.numbers["cost"][key] for run in self.runs if run.numbers["cost"][key] is not None]
         return float(np.median(known)) if known else None
+
+    @cached_property
+    def petaflops(self) -> float:
+        """Training compute: three forward passes an image (backward costs two), mean over the seeds.
+
+        An approximation: convolutions cost in proportion to the pixels, a ViT's layers to the patches it
+        sees. Logs without the column image_size are of runs at full size.
+        """
+        full = self.first.options["image_size"]
+        share = self.first.options["patch_keep"]
+        passes = [share * sum(run.numbers["counts"]["train"])
+                  * sum((row.get("image_size", full) / full) ** 2 for row in run.log) for run in self.runs]
+        return float(3 * self.cost("gflops") * np.mean(passes) / 1e6)
 
     @property
     def confusion(self) -> np.ndarray:
@@ -129,11 +145,13 @@ def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], lis
     results, left_out = [], []
     folders = (path for path in root.glob("*/*") if path.is_dir())
     for folder in sorted(folders, key=lambda path: (path.name.startswith("rerun-"), path)):
-        if folder.parent.name not in ("studies", "plots"):
+        if folder.parent.name not in NO_MODELS:
             try:
                 results.append(_read(folder))
             except ValueError as error:
                 left_out.append((folder.relative_to(root).as_posix(), str(error)))
+            except OSError as error:
+                left_out.append((folder.relative_to(root).as_posix(), f"cannot be read ({error.strerror})"))
     kinds = Counter((run.drawn, _test_set(run)) for run in results if run.numbers["data"] in KINDS)
     official = {kind: n + len(results) * (_counts(kind[1]) == COUNTS["test"]) for kind, n in kinds.items()}
     usual = {drawn: test for drawn, test in sorted(official, key=official.get)}
@@ -181,18 +199,22 @@ def _read(folder: Path) -> Result:
     """The run in `folder`; ValueError with the reason where it cannot be used."""
     if folder.parent.name not in NAMES:
         raise ValueError(f"{folder.parent.name} is not one of the six models")
-    options = _json(folder / "options.json")
+    options = {**ADDED, **_json(folder / "options.json")}
     if not (folder / "metrics.json").exists():
         log = folder / "log.csv"
         done = max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
         raise ValueError(f"unfinished: {done} of {options.get('epochs', '?')} epochs")
     numbers = _json(folder / "metrics.json")
+    if "test" not in numbers:
+        raise ValueError("its test set was left shut (--no-test)")
     for path, kind in NEEDED.items():
         value = numbers
         for key in path.split("."):
             value = value.get(key, ...) if isinstance(value, dict) else ...
         if not isinstance(value, kind) or isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"metrics.json lacks {path}, or it is not what it should be")
+        if path.startswith("cost.") and value is not None and value <= 0:  # no place on a log scale
+            raise ValueError(f"metrics.json has {path} {value}; it must be more than 0")
     if not all(isinstance(count, int) for count in numbers["counts"]["train"]):
         raise ValueError("metrics.json has no counts.train")
     model, weights = numbers["model"], options.get("weights")
@@ -200,12 +222,17 @@ def _read(folder: Path) -> Result:
         raise ValueError(f"metrics.json is of {model}, the folder of {folder.parent.name}")
     try:
         recipe = vars(committed(model, ["--weights", "imagenet" if weights == "imagenet" else "none"]))
+    except FileNotFoundError:
+        raise ValueError(f"there is no {SCRIPTS[model].name} to tell its recipe") from None
     except UserError as error:
         raise ValueError(str(error)) from None
     for key, usual in recipe.items():
         value = options.get(key, None if key in ("seed", "weights", "epochs") else usual)
         if not isinstance(value, (int, float) if isinstance(usual, float) else type(usual)):
             raise ValueError(f"options.json lacks {key}, or it is no {type(usual).__name__} there")
+    options = {**recipe, **options}
+    if options["image_size"] < 1:
+        raise ValueError("options.json has no image_size")
     log = _log(folder / "log.csv")
     images, labels, probabilities = _predictions(folder / "predictions.csv")
     if len(log) != numbers["epochs"]:
@@ -244,7 +271,7 @@ def _log(path: Path) -> list[dict]:
     try:
         with open(path, newline="") as file:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, csv.Error):
         raise ValueError("log.csv is missing or cannot be read") from None
     if not rows or any(key not in rows[0] for key in LOGGED):
         raise ValueError("log.csv has no epochs or lacks columns")

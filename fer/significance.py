@@ -111,7 +111,7 @@ class Claim(NamedTuple):
     seeds: int  # of the one that has fewer
 
     @property
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """better, one seed, overlap or cannot tell: only the first is a ranking of architectures."""
         if self.p >= LEVEL:
             return "cannot tell"
@@ -166,10 +166,10 @@ def words(claims: Sequence[Claim]) -> str:
     lines = []
     for metric, name in METRICS.items():
         said = [f"**{name.capitalize()}.**"]
-        for verdict, (beginning, text) in sentences.items():
+        for conclusion, (beginning, text) in sentences.items():
             beaten = defaultdict(list)
             for claim in claims:
-                if (claim.metric, claim.verdict) == (metric, verdict):
+                if (claim.metric, claim.conclusion) == (metric, conclusion):
                     beaten[claim.first].append(claim.second)
             if beaten:
                 items = (text.format(first, listed(seconds)) for first, seconds in beaten.items())
@@ -182,9 +182,9 @@ def words(claims: Sequence[Claim]) -> str:
 def table(claims: Sequence[Claim]) -> Table:
     """Every claim with its difference and p-values."""
     header = ["Metric", "Higher", "Lower", "Difference, points [95 %]", "McNemar p", "Bootstrap p",
-              "Holm's p", "Verdict"]
+              "Holm's p", "Conclusion"]
     rows = [[METRICS[c.metric], c.first, c.second, points(c.difference, (c.low, c.high)), p_text(c.mcnemar),
-             p_text(c.bootstrap), p_text(c.p), c.verdict] for c in claims]
+             p_text(c.bootstrap), p_text(c.p), c.conclusion] for c in claims]
     return Table("Paired tests on the same test images, Holm's correction over all rows.", header, rows)
 
 

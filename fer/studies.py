@@ -13,7 +13,7 @@ import numpy as np
 from fer import CLASS_NAMES, plots, significance
 from fer.balance import STRATEGIES
 from fer.results import STARTS, Group, Result, collect
-from fer.significance import bootstrap, interval, scores, words
+from fer.significance import Claim, bootstrap, interval, scores, words
 from fer.tables import Table, percent
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
@@ -73,17 +73,30 @@ def write_page(name: str, root: Path) -> list[Path]:
     study, pages = STUDIES[name], []
     groups, left_out = collect(root / name, varied=[study.option])
     for drawn in (False, True):
-        series: dict[str, dict[object, Group]] = {}
-        for group in (group for group in groups if group.drawn is drawn):
-            label = group.label + ("" if group.start == STARTS[0] else f", {group.start}")
-            series.setdefault(label, {})[group.first.options[study.option]] = group
-        if series:
+        if series := by_label(study, [group for group in groups if group.drawn is drawn]):
             page = root / f"{'drawn-' * drawn}{name}.md"
             (root / "plots").mkdir(exist_ok=True)
             text = _page(name, series, root / "plots" / f"{page.stem}.png", left_out)
             page.write_text(text, encoding="utf-8")
             pages.append(page)
     return pages
+
+
+def by_label(study: Study, groups: list[Group]) -> dict[str, dict[object, Group]]:
+    """The groups of one model by one recipe, by their label and the setting of what the study varies."""
+    series: dict[str, dict[object, Group]] = {}
+    for group in groups:
+        label = group.label + ("" if group.start == STARTS[0] else f", {group.start}")
+        series.setdefault(label, {})[group.first.options[study.option]] = group
+    return series
+
+
+def tested(cells: list[Cell], labels: np.ndarray) -> tuple[list[dict[str, np.ndarray]], list[Claim]]:
+    """What `bootstrap` gives for the cells of one series, and the paired tests that are made among them."""
+    draws = bootstrap([cell.predicted for cell in cells], labels)
+    predictions = {cell.name: cell.predicted for cell in cells}
+    pairs = [(cell.against, cell.name) for cell in cells if cell.against in predictions]
+    return draws, significance.compare(predictions, labels, draws, [p for p in pairs if p[0] != p[1]])
 
 
 def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tuple[str, str]]) -> str:
@@ -93,8 +106,8 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
              f"![{title}](plots/{picture.name})"]
     lines: dict[str, dict] = {}
     for label, settings in series.items():
-        cells, notes = _cells(study, label, settings)
-        draws = bootstrap([cell.predicted for cell in cells], some.labels)
+        cells, notes = make_cells(study, label, settings)
+        draws, claims = tested(cells, some.labels)
         rows = {name: [name] + [""] * (1 + len(SHOWN)) for name in map(study.name, study.settings)}
         for cell, draw in zip(cells, draws):
             values, drawn = _shown(scores(cell.predicted, some.labels)), _shown(draw)
@@ -102,9 +115,6 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
             lines.setdefault(cell.line, {})[cell.x] = estimates
             shown = [percent(values[key], estimates[key][1:]) for key in SHOWN]
             rows[cell.name] = [cell.name, cell.seeds, *shown]
-        predictions = {cell.name: cell.predicted for cell in cells}
-        pairs = [(cell.against, cell.name) for cell in cells if cell.against in predictions]
-        claims = significance.compare(predictions, some.labels, draws, [p for p in pairs if p[0] != p[1]])
         table = Table(f"{study.title}, {label}, %.", [study.option.replace("_", " ").capitalize(), "Seeds",
                                                      *SHOWN.values()], list(rows.values()))
         parts += [f"## {label}", table.markdown(), *notes]
@@ -124,7 +134,7 @@ def _shown(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             for key in SHOWN}
 
 
-def _cells(study: Study, label: str, settings: dict[object, Group]) -> tuple[list[Cell], list[str]]:
+def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple[list[Cell], list[str]]:
     """The cells of one series in the study's order, and what to say of runs that could not be used."""
     first, cells, notes = study.name(study.settings[0]), [], []
     for setting in (setting for setting in study.settings if setting in settings):

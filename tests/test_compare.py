@@ -9,7 +9,10 @@ import pytest
 
 import compare
 from fer import CLASS_NAMES, metrics
+from fer.errors import UserError
+from fer.pages import Section
 from fer.results import collect, committed
+from fer.significance import words
 from fer.synthetic import COUNTS
 
 
@@ -61,9 +64,9 @@ def many(root, model, right, *, seeds=3, **more):
         make_run(root, model, seed=seed, labels=labels, predicted=predicted, **more)
 
 
-def chapter(root, *, drawn=False, start="from scratch") -> compare.Chapter:
+def section(root, *, drawn=False, start="from scratch") -> Section:
     groups, _ = collect(root)
-    return compare.Chapter([group for group in groups if group.drawn is drawn and group.start == start])
+    return Section([group for group in groups if group.drawn is drawn and group.start == start])
 
 
 def left_out(root) -> dict[str, str]:
@@ -85,7 +88,7 @@ def row(text: str, label: str) -> list[str]:
 def test_mean_and_deviation_over_seeds_by_hand(tmp_path):
     for seed, wrong in enumerate((7, 14, 21)):
         make_run(tmp_path, seed=seed, predicted=spread(wrong))
-    found = chapter(tmp_path)
+    found = section(tmp_path)
     cell = found.score(found.groups[0], "accuracy")
     assert cell.startswith("80.00 ± 10.00 [")  # 90, 80 and 70 %
     low, high = map(float, cell.split("[")[1].rstrip("]").split(", "))
@@ -95,7 +98,7 @@ def test_mean_and_deviation_over_seeds_by_hand(tmp_path):
 
 def test_one_seed_has_no_deviation(tmp_path):
     make_run(tmp_path, predicted=spread(7))
-    found = chapter(tmp_path)
+    found = section(tmp_path)
     assert found.score(found.groups[0], "accuracy").startswith("90.00 [")
 
 
@@ -123,11 +126,11 @@ def test_pretrained_models_and_drawn_faces_stand_apart(tmp_path, monkeypatch, ca
     scratch, pretrained = page.split("## Models from ImageNet weights")
     assert "90.00" in scratch and "80.00" not in scratch
     assert "80.00" in pretrained and "90.00" not in pretrained
-    assert row(printed, "ResNet18")[3:] == [*row(scratch, "ResNet18")[2:4], "1",
-                                            *row(pretrained, "ResNet18")[2:4], "1"]
+    assert row(printed, "ResNet18")[3:] == [*row(scratch, "ResNet18")[2:4], "10.0", "1",
+                                            *row(pretrained, "ResNet18")[2:4], "10.0", "1"]
     assert "70.00" in drawn and "drawn faces, not RAF-DB" in drawn
-    assert "70.00" not in page + printed and row(printed, "ConvNet")[3:] == [""] * 6
-    for name in ("comparison", "recall-scratch", "recall-imagenet", "drawn-recall-scratch"):
+    assert "70.00" not in page + printed and row(printed, "ConvNet")[3:] == [""] * 8
+    for name in ("overview", "recall-scratch", "recall-imagenet", "drawn-recall-scratch"):
         assert (results / "plots" / f"{name}.png").exists()
 
 
@@ -135,7 +138,7 @@ def test_words_name_the_better_model_and_never_rank_what_the_data_cannot_tell(tm
     many(tmp_path, "ConvNet", 0.60)
     many(tmp_path, "ResNet18", 0.85)
     many(tmp_path, "VGG16", 0.85)
-    said = compare.words(chapter(tmp_path).claims)
+    said = words(section(tmp_path).claims)
     accuracy = said.splitlines()[0]
     assert "ResNet18 is better than ConvNet" in accuracy and "VGG16 is better than ConvNet" in accuracy
     assert "ConvNet is better" not in said
@@ -146,18 +149,18 @@ def test_words_name_the_better_model_and_never_rank_what_the_data_cannot_tell(tm
 def test_val_and_not_the_test_set_chooses_among_recipes(tmp_path):
     make_run(tmp_path, name="good-on-val", val=0.8, predicted=spread(14))
     make_run(tmp_path, name="lucky-on-test", val=0.7, predicted=spread(0), balance="focal")
-    found = chapter(tmp_path)
+    found = section(tmp_path)
     assert list(found.chosen) == ["ConvNet"]
-    assert row(compare.summary([found], "results"), "ConvNet")[3].startswith("80.00")
+    assert row(compare.summary([found], tmp_path), "ConvNet")[3].startswith("80.00")
 
 
 def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
-    make_run(tmp_path, epochs=3)
-    found = chapter(tmp_path)
+    make_run(tmp_path, epochs=3, predicted=spread(7))
+    found = section(tmp_path)
     text = "\n".join(part.markdown() for part in found.parts() if hasattr(part, "markdown"))
     epochs = committed("ConvNet", []).epochs
     assert f"| ConvNet (3 of {epochs} epochs) |" in text and "| ConvNet |" not in text
-    assert row(compare.summary([found], "results"), "ConvNet")[5] == f"1 (3 of {epochs} epochs)"
+    assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path)
 
 
 @pytest.mark.parametrize("path, value", [
@@ -218,12 +221,13 @@ def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_pat
     assert reasons.keys() == expected.keys()
     for name, part in expected.items():
         assert part in reasons[name]
-    assert [run.folder.name for run in chapter(tmp_path).groups[0].runs][1:] == ["seed1", "seed2"]
+    assert [run.folder.name for run in section(tmp_path).groups[0].runs][1:] == ["seed1", "seed2"]
 
 
-def test_studies_are_no_part_of_the_comparison(tmp_path):
+def test_studies_and_sweeps_are_no_part_of_the_comparison(tmp_path):
     make_run(tmp_path)
-    make_run(tmp_path / "studies" / "balance", name="focal-seed0", balance="focal")
+    for folder in ("studies", "sweeps"):
+        make_run(tmp_path / folder / "balance", name="focal-seed0", balance="focal")
     groups, unused = collect(tmp_path)
     assert len(groups) == 1 and unused == []
 
@@ -233,26 +237,28 @@ def test_tables_and_pictures_follow_the_folders(tmp_path, monkeypatch, capsys):
     before, after = "# Title\n\nabove\n<!-- results -->", "<!-- /results -->\n\nbelow\n"
     readme.write_text(f"{before}\nold numbers\n{after}")
     results.mkdir()
-    assert "no finished run on RAF-DB" in run_compare(monkeypatch, capsys, results)
+    assert "no finished run on RAF-DB" in run_compare(monkeypatch, capsys, results, "--readme")
     assert readme.read_text() == f"{before}\n{compare.NOTHING}\n{after}"
 
     first = make_run(results, predicted=spread(7))
     run_compare(monkeypatch, capsys, results)
+    assert compare.NOTHING in readme.read_text()  # it changes only when that is asked for
+    run_compare(monkeypatch, capsys, results, "--readme")
     text = readme.read_text()
     assert text.startswith(before) and text.endswith(after) and "old numbers" not in text
-    assert row(text, "ConvNet")[3].startswith("90.00") and row(text, "ResNet18")[3:] == ["", "", ""]
+    assert row(text, "ConvNet")[3].startswith("90.00") and row(text, "ResNet18")[3:] == [""] * 4
     assert "- No finished run from scratch: ResNet18, VGG16" in (results / "README.md").read_text()
     assert (results / "plots" / "curves-scratch.png").exists()
 
     second = make_run(results, seed=1, predicted=spread(21))
-    run_compare(monkeypatch, capsys, results)
+    run_compare(monkeypatch, capsys, results, "--readme")
     assert row(readme.read_text(), "ConvNet")[3].startswith("80.00 ± 14.14")
 
     for folder in (first, second):
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()
-    run_compare(monkeypatch, capsys, results)
+    run_compare(monkeypatch, capsys, results, "--readme")
     assert compare.NOTHING in readme.read_text() and compare.NOTHING in (results / "README.md").read_text()
     assert list((results / "plots").iterdir()) == []
 
@@ -261,8 +267,8 @@ def test_a_readme_without_both_marks_is_left_alone(tmp_path):
     readme = tmp_path / "README.md"
     for text in ("no marks\n", "<!-- results -->\nonly the first\n"):
         readme.write_text(text)
-        compare.rewrite(readme, "numbers")
-        assert readme.read_text() == text
+        with pytest.raises(UserError, match="has no place for the results"):
+            compare.rewritten(readme, "numbers")
 
 
 def test_latex_is_printed_and_nothing_is_written(tmp_path, monkeypatch, capsys):
@@ -286,4 +292,4 @@ def test_a_folder_that_is_not_there_is_the_users_mistake(tmp_path, monkeypatch, 
 
 def test_training_compute_by_hand(tmp_path):
     make_run(tmp_path, epochs=10)  # 0.5 GFLOPs forward, 700 images
-    assert compare.petaflops(chapter(tmp_path).groups[0]) == pytest.approx(3 * 0.5e9 * 700 * 10 / 1e15)
+    assert section(tmp_path).groups[0].petaflops == pytest.approx(3 * 0.5e9 * 700 * 10 / 1e15)

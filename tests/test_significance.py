@@ -101,9 +101,9 @@ def test_a_clear_winner_is_named_and_equal_models_are_not_ranked():
     claims = claims_of({"A": guesses(0.6, 3), "B": guesses(0.8, 3), "C": guesses(0.6, 3, draw=1)})
     for metric in ("accuracy", "balanced_accuracy"):
         claim = claims[metric, frozenset("AB")]
-        assert (claim.first, claim.second, claim.verdict) == ("B", "A", "better")
+        assert (claim.first, claim.second, claim.conclusion) == ("B", "A", "better")
         assert claim.difference == pytest.approx(0.2, abs=0.03) and claim.low > 0.1
-        assert claims[metric, frozenset("AC")].verdict == "cannot tell"
+        assert claims[metric, frozenset("AC")].conclusion == "cannot tell"
     said = words(list(claims.values()))
     assert "B is better than" in said and "A is better" not in said and "C is better" not in said
     assert "The data cannot tell A from C" in said or "The data cannot tell C from A" in said
@@ -118,7 +118,7 @@ def test_accuracy_takes_the_larger_of_its_two_p_values_before_holm():
 
 def test_one_seed_ranks_networks_but_no_recipes():
     claims = claims_of({"A": guesses(0.8, 1), "B": guesses(0.5, 3)})
-    assert {claim.verdict for claim in claims.values()} == {"one seed"}
+    assert {claim.conclusion for claim in claims.values()} == {"one seed"}
     said = words(list(claims.values()))
     assert "With one seed the trained networks can be ranked, the recipes cannot: A is better than B." in said
 
@@ -129,7 +129,7 @@ def test_one_seed_ranks_networks_but_no_recipes():
 ])
 def test_verdicts(p, apart, seeds, verdict):
     claim = Claim("accuracy", "A", "B", 0.1, 0.05, 0.15, p, p, p, apart, seeds)
-    assert claim.verdict == verdict
+    assert claim.conclusion == verdict
     assert ("A is better than B" in words([claim])) == (verdict in ("better", "one seed"))
 
 
@@ -139,5 +139,5 @@ def test_paired_tests_that_see_more_than_the_intervals_do_not_rank():
     second = np.where(wrong & (first == LABELS), (LABELS + 1) % 7, first)
     claims = claims_of({"A": first, "B": second})
     assert claims["accuracy", frozenset("AB")].p < 0.001
-    assert {claim.verdict for claim in claims.values()} == {"overlap"}
+    assert {claim.conclusion for claim in claims.values()} == {"overlap"}
     assert "is better" not in words(list(claims.values()))

@@ -1,0 +1,40 @@
+"""Models that answer together: the mean of their probabilities, scored as one model is.
+
+    for ensemble in ensembles(groups): print(ensemble.label, ensemble.values("accuracy"))
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fer import metrics
+from fer.results import Group
+from fer.significance import listed
+
+BEST = 3  # so many models make the small ensemble
+
+
+class Ensemble:
+    """The mean over models of the mean over each model's seeds; its numbers are named as a Group's."""
+
+    def __init__(self, label: str, groups: Sequence[Group]) -> None:
+        self.label, self.seeds = label, f"{sum(len(group.runs) for group in groups)} runs"
+        models = [np.mean([run.probabilities for run in group.runs], axis=0) for group in groups]
+        probabilities = np.mean(models, axis=0)  # (N, 7); a model with more seeds counts no more
+        self.test = metrics.report(probabilities, groups[0].first.labels)
+        self.predicted = probabilities.argmax(1)[None]  # (1, N)
+
+    def values(self, key: str) -> np.ndarray:
+        """One number on test (1,), as metrics.report names it."""
+        return np.array([self.test[key]])
+
+
+def ensembles(groups: Sequence[Group]) -> list[Ensemble]:
+    """Of all groups (one for each model), and of the best three on val where there are more; none of one."""
+    if len(groups) < 2:
+        return []
+    made = [Ensemble(f"Ensemble of {len(groups)}", groups)]
+    if len(groups) > BEST:
+        best = sorted(groups, key=lambda group: -group.values("macro_f1", split="val").mean())[:BEST]
+        made.append(Ensemble(f"Ensemble of the best {BEST} on val ({listed([g.model for g in best])})", best))
+    return made

@@ -1,0 +1,215 @@
+"""The answer in words, ensembles, training compute, and what compare.py may write, on runs made by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from test_compare import left_out, make_run, many, row, run_compare, section, spread
+
+import compare
+from fer import plots
+from fer.answer import answer
+from fer.errors import UserError
+from fer.pages import published
+from fer.results import collect
+from models import NAMES
+
+MARKED = "<!-- results -->\n<!-- /results -->\n"
+
+
+def edit(path, change):
+    """Rewrite a JSON file by what `change` does to it."""
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def log_sizes(folder, sizes):
+    """Add the column image_size to a run's log.csv."""
+    header, *rows = csv.reader((folder / "log.csv").read_text().splitlines())
+    with open(folder / "log.csv", "w", newline="") as file:
+        csv.writer(file).writerows([[*header, "image_size"], *([*r, n] for r, n in zip(rows, sizes))])
+
+
+def test_training_compute_follows_the_size_of_every_epoch(tmp_path):
+    folder = make_run(tmp_path, "ResNet18", epochs=4, image_size=96, start_size=48)
+    full = 3 * 0.5e9 * 700 * 4 / 1e15
+    assert section(tmp_path).groups[0].petaflops == pytest.approx(full)  # a log of old: all at full size
+    log_sizes(folder, [48, 48, 96, 96])
+    assert section(tmp_path).groups[0].petaflops == pytest.approx(full * (2 * 0.25 + 2) / 4)
+
+
+def test_training_compute_follows_the_share_of_patches(tmp_path):
+    make_run(tmp_path, "ViT-mod", epochs=4, patch_keep=0.25)
+    found = section(tmp_path).groups[0]
+    assert found.petaflops == pytest.approx(3 * 0.5e9 * 700 * 4 / 1e15 / 4)
+    assert "patch keep 0.25" in found.label
+
+
+def test_options_older_than_progressive_resizing_are_read_as_without_it(tmp_path):
+    for seed in (0, 1):
+        make_run(tmp_path, "ResNet18", seed=seed, start_size=0)
+    make_run(tmp_path, seed=2, test=False)  # test numbers are there: how it was called is no recipe
+    make_run(tmp_path, seed=3)
+    new = "start_size", "patch_keep", "test"
+    for folder in (tmp_path / "ResNet18" / "seed0", tmp_path / "ConvNet" / "seed3"):
+        edit(folder / "options.json", lambda options: [options.pop(key) for key in new])
+    found = {group.label: group.seeds for group in collect(tmp_path)[0]}
+    assert found.pop("ConvNet") == "2, 3"
+    assert found == {"ResNet18 (start size 0)": "0, 1"}  # the script's recipe today has one
+    table = "\n".join(part.markdown() for part in section(tmp_path).parts() if hasattr(part, "markdown"))
+    assert "| Start size | Patch keep |" in table
+
+
+def test_a_run_that_left_the_test_set_shut_is_left_out(tmp_path):
+    edit(make_run(tmp_path) / "metrics.json", lambda numbers: numbers.pop("test"))
+    assert left_out(tmp_path) == {"ConvNet/seed0": "its test set was left shut (--no-test)"}
+
+
+def test_an_ensemble_averages_models_and_not_runs(tmp_path):
+    """Three seeds of one model are wrong on images on which the other is right, and surer."""
+    for seed in range(3):
+        make_run(tmp_path, "ConvNet", seed=seed, predicted=spread(30), sure=0.5)
+    make_run(tmp_path, "ResNet18", predicted=spread(7), sure=0.9)
+    found = section(tmp_path)
+    [ensemble] = found.ensembles
+    assert ensemble.label == "Ensemble of 2" and ensemble.values("accuracy") == pytest.approx(63 / 70)
+    cells = row(found.parts()[1].markdown(), "Ensemble of 2")
+    assert cells[1] == "4 runs" and cells[2].startswith("90.00 [")
+    low, high = map(float, cells[2].split("[")[1].rstrip("]").split(", "))
+    assert 80 < low < 88 and 92 < high < 99
+    assert all("Ensemble" not in (claim.first + claim.second) for claim in found.claims)
+    assert row(compare.summary([found], tmp_path), "Ensemble of 2")[3].startswith("90.00 [")
+
+
+def test_the_small_ensemble_is_chosen_on_val(tmp_path):
+    vals = {"ConvNet": 0.9, "ResNet18": 0.5, "VGG16": 0.8, "GoogLeNet": 0.7}
+    for model, val in vals.items():
+        make_run(tmp_path, model, val=val, predicted=spread(0 if model == "ResNet18" else 20))
+    assert [one.label for one in section(tmp_path).ensembles] == [
+        "Ensemble of 4", "Ensemble of the best 3 on val (ConvNet, VGG16 and GoogLeNet)"]
+    (tmp_path / "ConvNet").rename(tmp_path / "studies")
+    assert [one.label for one in section(tmp_path).ensembles] == ["Ensemble of 3"]
+
+
+def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
+    for model, right in (("ConvNet", 0.85), ("ResNet18", 0.85), ("ViT-mod", 0.6)):
+        many(tmp_path, model, right)
+    for model, gflops in (("ConvNet", 0.1), ("ResNet18", 5.0)):
+        for seed in range(3):
+            path = tmp_path / model / f"seed{seed}" / "metrics.json"
+            edit(path, lambda numbers: numbers["cost"].update(gflops=gflops))
+    said = answer([section(tmp_path)], tmp_path / "studies")[0]
+    assert said.startswith("- **Architectures.** From scratch, 3 seeds each: in accuracy ")
+    assert "cannot be told from ResNet18" in said or "cannot be told from ConvNet" in said
+    assert "better than ResNet18" not in said and "better than ConvNet" not in said
+    assert "and is better than ViT-mod" in said
+    assert "what cannot be told from it: ConvNet (" in said and "best of each on val: " in said
+
+
+def test_the_answer_says_one_seed(tmp_path):
+    for model, right in (("ConvNet", 0.5), ("ResNet18", 0.9)):
+        many(tmp_path, model, right, seeds=1)
+    said = answer([section(tmp_path)], tmp_path / "studies")[0]
+    assert "From scratch, one seed each: in accuracy ResNet18" in said
+    assert "is better than ConvNet with one seed (the networks, not the architectures)" in said
+    assert "No transformer has run yet." in said
+
+
+def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
+    make_run(tmp_path)
+    for pixels, right in ((100, 0.9), (64, 0.9), (16, 0.4)):
+        many(tmp_path / "studies" / "resolution", "ConvNet", right, seeds=2, resolution=pixels)
+        for seed in (0, 1):
+            folder = tmp_path / "studies" / "resolution" / "ConvNet"
+            (folder / f"seed{seed}").rename(folder / f"{pixels}-seed{seed}")
+    lines = answer([section(tmp_path)], tmp_path / "studies")
+    names = [line.split("**")[1] for line in lines]
+    assert names[:4] == ["Architectures.", "Low resolution.", "Class imbalance.", "Few samples."]
+    assert "From scratch only ConvNet has run, one seed: 100.0 % accuracy (balanced 100.0 %)." in lines[0]
+    assert "ConvNet, 2 seeds each: " in lines[1] and "in accuracy 100 pixels " in lines[1]
+    assert "is better than 16 pixels" in lines[1] and "cannot be told from 64 pixels" in lines[1]
+    short = answer([section(tmp_path)], tmp_path / "studies", short=True)[1]
+    assert "is better than 16 pixels" in short and "64 pixels" not in short
+    assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
+    assert "takes ConvNet 10.0 min on a chip, 2 threads, fp32." in lines[4]
+    assert "low resolution with ResNet18, VGG16" in lines[4] and "few samples with any model" in lines[4]
+
+
+def test_others_numbers_stand_at_the_end_of_the_page(tmp_path, monkeypatch, capsys):
+    (tmp_path / "results").mkdir()
+    run_compare(monkeypatch, capsys, tmp_path / "results")
+    end = (tmp_path / "results" / "README.md").read_text().split("## What others report on RAF-DB")[1]
+    assert "Other people's numbers, not re-run here" in end and "##" not in end
+    assert row(end, "ResNet18")[1:5] == ["none", "80.15", "72.13", "not stated"]
+    for cells in published(compare.PUBLISHED).rows:
+        assert 40 < float(cells[2]) < 95 and cells[4] in ("test", "val", "not stated") and cells[5]
+    (tmp_path / "broken.csv").write_text("model,accuracy\nx,1\n")
+    for name in ("broken.csv", "nothing.csv"):
+        with pytest.raises(UserError, match="restore it"):
+            published(tmp_path / name)
+
+
+def test_a_foreign_model_costs_neither_a_traceback_nor_pictures(tmp_path, monkeypatch, capsys):
+    results = tmp_path / "results"
+    make_run(results)
+    run_compare(monkeypatch, capsys, results)
+    before = {path.name: path.read_bytes() for path in (results / "plots").iterdir()}
+    make_run(results, "ViT-B16", name="mine").rename(results / "mine")
+    (results / "MyNet").mkdir()
+    (results / "mine").rename(results / "MyNet" / "seed0")
+    (results / "plots" / "mynet.png").write_bytes(b"mine")
+    assert "folders not used: 1" in run_compare(monkeypatch, capsys, results)
+    assert "`MyNet/seed0`: MyNet is not one of the six models" in (results / "README.md").read_text()
+    after = {path.name: path.read_bytes() for path in (results / "plots").iterdir()}
+    assert after == {**before, "mynet.png": b"mine"}
+
+
+def test_a_new_model_without_a_script_or_a_colour_is_left_out(tmp_path, monkeypatch):
+    import fer.results as runs
+
+    make_run(tmp_path)
+    monkeypatch.setitem(runs.SCRIPTS, "ConvNet", tmp_path / "train_New.py")
+    assert left_out(tmp_path) == {"ConvNet/seed0": "there is no train_New.py to tell its recipe"}
+    assert plots._look("New") not in plots.MODELS.values()
+
+
+@pytest.mark.parametrize("broken", ["picture", "readme", "page"])
+def test_nothing_is_written_where_something_fails(tmp_path, monkeypatch, capsys, broken):
+    results, readme = tmp_path / "results", tmp_path / "README.md"
+    readme.write_text(MARKED)
+    make_run(results)
+    run_compare(monkeypatch, capsys, results, "--readme")
+    make_run(results, seed=1, predicted=spread(7))
+    if broken == "picture":
+        monkeypatch.setattr(plots, "all_curves", lambda *_, **__: 1 / 0)
+    else:
+        (readme if broken == "readme" else results / "README.md").write_text("somebody's own\n")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises((SystemExit, ZeroDivisionError)):
+        run_compare(monkeypatch, capsys, results, "--readme")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_runs_that_depart_from_the_recipe_stay_out_of_the_front_table(tmp_path, monkeypatch, capsys):
+    results, readme = tmp_path / "results", tmp_path / "README.md"
+    readme.write_text(MARKED)
+    make_run(results, predicted=spread(7), val=0.5)
+    make_run(results, name="focal", predicted=spread(14), val=0.9, balance="focal")
+    make_run(results, "VGG16", predicted=spread(21), epochs=3)
+    run_compare(monkeypatch, capsys, results, "--readme")
+    text, page = readme.read_text(), (results / "README.md").read_text()
+    assert row(text, "ConvNet")[3].startswith("90.00") and row(text, "VGG16")[3:] == [""] * 4
+    assert "Ensemble" not in text and "focal" not in text
+    assert "| Ensemble of 2 |" in page and "| ConvNet (balance focal) |" in page
+    assert set(NAMES) <= {line.split(" ")[1] for line in text.splitlines() if line.startswith("| ")}
+
+
+def test_an_ensemble_of_equal_models_is_that_model(tmp_path):
+    predicted = np.where(np.arange(70) < 7, (np.arange(70) + 1) % 7, np.arange(70) % 7)
+    for model in ("ConvNet", "VGG16"):
+        make_run(tmp_path, model, predicted=predicted)
+    found = section(tmp_path)
+    for key in ("accuracy", "balanced_accuracy", "macro_f1", "ece", "nll", "top2"):
+        assert found.ensembles[0].values(key) == pytest.approx(found.groups[0].values(key))
