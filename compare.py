@@ -9,14 +9,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer.answer import answer, lacking
-from fer.checkpoint import replace_file
-from fer.errors import UserError, command
-from fer.pages import HEADLINE, MAIN, PICTURES, Section, costs, machine, picture_name, png, published
-from fer.plots import overview
-from fer.results import HERE, STARTS, Group, collect
-from fer.significance import listed
-from fer.tables import Table, number
+from ferlab.analysis.answer import answer, lacking
+from ferlab.training.checkpoint import replace_file
+from ferlab.errors import UserError, command
+from ferlab.analysis.pages import HEADLINE, MAIN, PICTURES, Section, costs, machine, picture_name, png, published
+from ferlab.analysis.plots import overview
+from ferlab.analysis.runs import HERE, STARTS, Group, collect
+from ferlab.analysis.significance import listed
+from ferlab.analysis.tables import Table, number
 from models import NAMES
 from RAFDB_dataset import KNOWN_COUNTS
 

@@ -25,9 +25,11 @@ from torch import nn
 from tqdm import tqdm
 
 import models
-from fer import CLASS_NAMES, device, faces
-from fer.errors import UserError, command
-from fer.inference import find, probabilities, trained
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError, command
+from ferlab.inference.predictor import find, probabilities, trained
+from ferlab.training import runtime
+from ferlab.inference import face_detection
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)
@@ -49,7 +51,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[nn.Module]:
+def load(paths: Sequence[str], setup: runtime.Setup, *, ensemble: bool) -> list[nn.Module]:
     """The models, on the device. Raises UserError where there is none, or several not told to vote."""
     if not paths:
         runs = [str(file.parent) for file in map(trained, models.NAMES) if file]
@@ -91,12 +93,12 @@ def read(name: str) -> bytes:
     if name == "-":
         if sys.stdin is None:
             raise ValueError("standard input is closed")
-        return sys.stdin.buffer.read(faces.MAX_BYTES + 1)
+        return sys.stdin.buffer.read(face_detection.MAX_BYTES + 1)
     with open(name, "rb") as file:
-        return file.read(faces.MAX_BYTES + 1)
+        return file.read(face_detection.MAX_BYTES + 1)
 
 
-def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *,
+def predict(names: list[str], networks: list[nn.Module], setup: runtime.Setup, *,
             draw: Callable | None = None) -> Iterator[dict]:
     """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is
     an aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
@@ -104,10 +106,10 @@ def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *,
     `draw(name, photo, rows)` is called for every file with faces.
     """
 
-    def look(name: str) -> tuple[list[faces.Face], bytes, str]:
+    def look(name: str) -> tuple[list[face_detection.Face], bytes, str]:
         try:
             data = read(name)
-            found = faces.find_faces(faces.open_photo(data))
+            found = face_detection.find_faces(face_detection.open_photo(data))
             return found, data if draw else b"", "" if found else "no face was found"
         except OSError as error:
             return [], b"", f"cannot be read ({error.strerror or error})"
@@ -137,7 +139,7 @@ def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *,
                     rows.append({"file": name, "face": number, "box": face.box, "expression": best,
                                  "probability": p[best], "probabilities": p})
                 if draw and found:
-                    draw(name, faces.open_photo(data), rows)
+                    draw(name, face_detection.open_photo(data), rows)
                 yield from rows
 
 
@@ -234,7 +236,7 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     warnings.filterwarnings("ignore", module="PIL")  # about metadata
-    setup = device.setup(args.device)
+    setup = runtime.setup(args.device)
     networks = load(args.model, setup, ensemble=args.ensemble)
     names, failed = listed(args.images), 0
     draw = saver(args.save_images, names, args.topk) if args.save_images else None

@@ -30,19 +30,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import models
-from fer import CLASS_NAMES, device
-from fer.batches import Batches
-from fer.checkpoint import write_atomically
-from fer.cli import flag, typed
-from fer.errors import Stopped, UserError, command
-from fer.folder import place
-from fer.interrupt import Interrupt
-from fer.layout import is_drawn
-from fer.results import HERE, NOT_RECIPE, SCRIPTS, committed
-from fer.studies import DEGRADED, STUDIES, write_page
-from fer.sweeps import combinations, write_sweep
+from ferlab import CLASS_NAMES
+from ferlab.training.batches import Batches
+from ferlab.training.checkpoint import write_atomically
+from ferlab.cli import flag, typed
+from ferlab.errors import Stopped, UserError, command
+from ferlab.training.run_folder import place
+from ferlab.training.interrupt import Interrupt
+from ferlab.data.layout import is_drawn
+from ferlab.analysis.runs import HERE, NOT_RECIPE, SCRIPTS, committed
+from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
+from ferlab.analysis.sweeps import combinations, write_sweep
 from RAFDB_dataset import RAFDBDataset
 from train_function import Options, evaluate
+from ferlab.training import runtime
 
 IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
 CHEAPEST_FIRST = ("ConvNet", "GoogLeNet", "ResNet18", "VGG16", "ViT-B16", "ViT-mod")
@@ -286,7 +287,7 @@ def _test_degraded(job: Job) -> None:
     if job.options.resolution != settings[0] or path.exists() or not checkpoint.exists():
         return
     model, test = models.load(checkpoint), RAFDBDataset(job.options.data, "test")
-    setup = device.setup(job.options.device, job.options.amp)
+    setup = runtime.setup(job.options.device, job.options.amp)
     model.to(setup.device)
     answers = [test.names, [CLASS_NAMES[label] for label in test.labels.tolist()]]
     for pixels in settings[1:]:

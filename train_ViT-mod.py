@@ -4,7 +4,7 @@ python train_ViT-mod.py [--data PATH] [--epochs N] [--help]
 torchrun --nproc_per_node=4 train_ViT-mod.py
 """
 
-from fer.errors import command
+from ferlab.errors import command
 from models import build
 from train_function import parse, train
 

@@ -17,19 +17,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
-from fer import augment, cli, device, metrics
-from fer.balance import STRATEGIES, Balance
-from fer.batches import Batches
-from fer.checkpoint import Keeper, read
-from fer.cli import option
-from fer.ema import EMA
-from fer.errors import UserError
-from fer.folder import checkpoint, refuse
-from fer.interrupt import Interrupt
-from fer.optim import Schedule, make_optimizer
-from fer.report import Run
-from fer.resizing import size_at
+from ferlab import cli
+from ferlab.training.imbalance import STRATEGIES, Balance
+from ferlab.training.batches import Batches
+from ferlab.training.checkpoint import Keeper, read
+from ferlab.cli import option
+from ferlab.training.ema import EMA
+from ferlab.errors import UserError
+from ferlab.training.run_folder import checkpoint, refuse
+from ferlab.training.interrupt import Interrupt
+from ferlab.training.optim import Schedule, make_optimizer
+from ferlab.training.report import Run
+from ferlab.training.resizing import size_at
 from RAFDB_dataset import RAFDBDataset, describe, open_source
+from ferlab.training import augment, runtime
+from ferlab.analysis import metrics
 
 
 @dataclass
@@ -111,7 +113,7 @@ def train_one_epoch(
     batches,
     *,
     optimizer: torch.optim.Optimizer,
-    setup: device.Setup,
+    setup: runtime.Setup,
     loss: Callable[[Tensor, Tensor], Tensor],
     rate: Callable[[int], float],
     ema: EMA,
@@ -124,7 +126,7 @@ def train_one_epoch(
     all processes, and whether it was stopped.
     """
     model.train()
-    sums, steps, stopped = torch.zeros(2, device=setup.device), 0, False
+    sums, steps, stopped = torch.zeros(2, runtime=setup.device), 0, False
     for x, y in batches:
         for group in optimizer.param_groups:
             group["lr"] = rate(steps)
@@ -159,7 +161,7 @@ def evaluate(model: nn.Module, batches: Batches, *, batch_size: int = 256) -> di
         with setup.autocast():
             outputs.append(model(x).float())
     logits = torch.zeros(
-        len(batches), outputs[0].shape[1] if outputs else len(metrics.CLASS_NAMES), device=setup.device
+        len(batches), outputs[0].shape[1] if outputs else len(metrics.CLASS_NAMES), runtime=setup.device
     )
     if outputs:
         logits[setup.rank :: setup.world] = torch.cat(outputs)
@@ -183,20 +185,20 @@ def train(model: nn.Module, options: Options) -> dict:
         raise UserError(f"the model takes {model.built['image_size']} pixels, not {options.image_size}.")
     options = replace(options, image_size=model.built["image_size"])
     _check_for(model, options)
-    setup = device.setup(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
+    setup = runtime.setup(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
     try:
         with Interrupt() as interrupt, Run(model, options, setup) as run:
             numbers = _train(model, options, setup, interrupt, run)
     except (MemoryError, RuntimeError, ValueError) as error:
-        words = device.in_words(error, setup, batch_size=options.batch_size, image_size=options.image_size)
+        words = runtime.in_words(error, setup, batch_size=options.batch_size, image_size=options.image_size)
         if not words:
             raise
         raise UserError(words) from None
-    device.leave(setup)  # not after an error: to leave takes time, in which torchrun may silence its message
+    runtime.leave(setup)  # not after an error: to leave takes time, in which torchrun may silence its message
     return numbers
 
 
-def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: Interrupt, run: Run) -> dict:
+def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: Interrupt, run: Run) -> dict:
     begun = time.perf_counter()
     sets = _load(options, setup)
     train_set, val_set, test_set = sets["train"], sets["val"], sets.get("test")
@@ -248,8 +250,8 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
         if size != train_data.size:  # what the average holds was learnt at another size: it begins anew
             ema.steps = 0
         train_data.size = val_data.size = size
-        device.seed_everything(options.seed, epoch, setup.rank)
-        generator = device.generator(options.seed, epoch)
+        runtime.seed_everything(options.seed, epoch, setup.rank)
+        generator = runtime.generator(options.seed, epoch)
         order = balance.order(train_set.labels, generator)
         draws = augment.draw(len(order), generator, strength=options.augment)
         data = tqdm(train_data.train(order, batch_size, draws), f"epoch {epoch + 1}/{options.epochs}", steps,
@@ -311,7 +313,7 @@ def _check_for(model: nn.Module, options: Options) -> None:
         raise UserError(f"--patch-keep is for vision transformers; {name} has no patches.")
 
 
-def _load(options: Options, setup: device.Setup) -> dict[str, RAFDBDataset]:
+def _load(options: Options, setup: runtime.Setup) -> dict[str, RAFDBDataset]:
     with setup.first():  # one process decodes and caches, the others read what it wrote
         source = open_source(options.data)
         share = {"val_fraction": options.val_fraction, "skip_bad": options.skip_bad}
@@ -322,7 +324,7 @@ def _load(options: Options, setup: device.Setup) -> dict[str, RAFDBDataset]:
         return sets | ({"test": RAFDBDataset(source, "test")} if options.test else {})
 
 
-def _snapshot(state: dict, model: nn.Module, optimizer, setup: device.Setup, ema: EMA) -> dict:
+def _snapshot(state: dict, model: nn.Module, optimizer, setup: runtime.Setup, ema: EMA) -> dict:
     """Everything that is needed to go on, as references: Keeper writes or copies it."""
     average = ema.average.state_dict() if ema.decay else {}
     return {**state, "weights": model.state_dict(), "optimizer": optimizer.state_dict(),

@@ -20,16 +20,17 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+import models  # noqa: E402
+from ferlab import cli
+from ferlab.training.checkpoint import write_atomically  # noqa: E402
+from ferlab.cli import option  # noqa: E402
+from ferlab.errors import UserError, command  # noqa: E402
+from ferlab.inference.predictor import find, probabilities  # noqa: E402
+from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
+from ferlab.inference import face_detection
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-
-import models  # noqa: E402
-from fer import cli, faces  # noqa: E402
-from fer.checkpoint import write_atomically  # noqa: E402
-from fer.cli import option  # noqa: E402
-from fer.errors import UserError, command  # noqa: E402
-from fer.inference import find, probabilities  # noqa: E402
-from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 
 PICTURE = (800, 600)  # pixels
 WAYS = {"scaled": 0, "tilted": 20, "turned": 180}  # by how many degrees at most, to either side
@@ -62,7 +63,7 @@ def positions(split: RAFDBDataset, n: int) -> dict:
     """Mean and standard deviation of x and y of each point in pixels, over the faces that are found."""
     chosen, found = spread_out(split, n), []
     for i in tqdm(chosen, "positions", leave=False, disable=None):
-        if upright := faces.detect(picture(split.images[i])):
+        if upright := face_detection.detect(picture(split.images[i])):
             found.append(min((points for *_, points in upright), key=lambda p: abs(p.mean(0) - 50).sum()))
     if len(found) < 2:
         raise UserError(f"the detector found {len(found)} faces in {len(chosen)} images of {split.layout}.")
@@ -92,7 +93,7 @@ def cut_out(photo: Image.Image, to_face: np.ndarray) -> dict[str, np.ndarray] | 
     """The face cut out again in each of CUTS, uint8 (3, 100, 100); None where it is not found."""
     linear, shift = to_face[:, :2], to_face[:, 2]
     hits = []
-    for face in faces.find_faces(photo):
+    for face in face_detection.find_faces(photo):
         left, top, right, bottom = face.box
         centre = linear @ ((left + right) / 2, (top + bottom) / 2) + shift
         if ((centre > 20) & (centre < 80)).all():
@@ -100,10 +101,10 @@ def cut_out(photo: Image.Image, to_face: np.ndarray) -> dict[str, np.ndarray] | 
     if not hits:
         return None
     face = min(hits, key=lambda hit: hit[0])[1]
-    points = (faces.EYES_AND_MOUTH - shift) @ np.linalg.inv(linear).T
-    box = photo.crop([round(side) for side in face.box]).resize((faces.SIDE,) * 2, Image.Resampling.BICUBIC)
+    points = (face_detection.EYES_AND_MOUTH - shift) @ np.linalg.inv(linear).T
+    box = photo.crop([round(side) for side in face.box]).resize((face_detection.SIDE,) * 2, Image.Resampling.BICUBIC)
     return {"aligned": face.pixels, "box": np.asarray(box).transpose(2, 0, 1),
-            "known": faces.align(photo, points)}
+            "known": face_detection.align(photo, points)}
 
 
 def agreement(split: RAFDBDataset, model: torch.nn.Module, n: int) -> dict:

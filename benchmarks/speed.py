@@ -30,17 +30,18 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import models  # noqa: E402
 import train_function  # noqa: E402
 from benchmarks import cold, table, ways  # noqa: E402
 from benchmarks.ways import Case, timed  # noqa: E402
-from fer import cli, device  # noqa: E402
-from fer.cli import option  # noqa: E402
-from fer.errors import UserError, command  # noqa: E402
+from ferlab import cli
+from ferlab.cli import option  # noqa: E402
+from ferlab.errors import UserError, command  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
+from ferlab.training import runtime
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 ROUNDS = 5
 PEAKS = {  # TFLOP/s of dense bf16 (of fp16 where there is no bf16), from the data sheets
@@ -67,7 +68,7 @@ class Options:
     readme: bool = option(False, "only write the README's table from the results")
 
 
-def make_case(name: str, options: Options, setup: device.Setup, train: RAFDBDataset) -> Case:
+def make_case(name: str, options: Options, setup: runtime.Setup, train: RAFDBDataset) -> Case:
     """The model with its own script's recipe and what the command line changes of it."""
     recipe = ways.recipe(name, image_size=options.image_size, batch_size=options.batch_size)
     return Case(name, recipe, setup, train, options.compile)
@@ -116,7 +117,7 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
         "evaluation_images_per_second": evaluation(case, val, rates["limit"] * options.seconds),
         "latency_ms": latency(case), **starts,
         "scaling": scaling(case.name, options, case, rates["suite"]) if options.processes > 1 else None,
-        "environment": device.environment(setup), "measured": time.strftime("%Y-%m-%d %H:%M"),
+        "environment": runtime.environment(setup), "measured": time.strftime("%Y-%m-%d %H:%M"),
     }
 
 
@@ -132,7 +133,7 @@ def evaluation(case: Case, val: RAFDBDataset, images: float) -> float:
 def latency(case: Case) -> float:
     """Milliseconds for one image that is on the device: the median of 20."""
     model, size = case.placed().eval(), case.recipe.image_size
-    x = torch.rand(1, 3, size, size, device=case.setup.device)
+    x = torch.rand(1, 3, size, size, runtime=case.setup.device)
     with case.setup.autocast():
         return 1000 * statistics.median([timed(case.setup, lambda: model(x)) for _ in range(25)][5:])
 
@@ -141,11 +142,11 @@ def flops(model: nn.Module, size: int) -> int:
     """Floating-point operations, two per multiply-add, to train on one image: forward and backward."""
     model = copy.deepcopy(model).to("meta").train()  # counts without computing
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(torch.empty(2, 3, size, size, device="meta")).sum().backward()
+        model(torch.empty(2, 3, size, size, runtime="meta")).sum().backward()
     return counter.get_total_flops() // 2
 
 
-def peak(setup: device.Setup) -> tuple[float, str]:
+def peak(setup: runtime.Setup) -> tuple[float, str]:
     """TFLOP/s that the device can do in this precision at most, and how that is known."""
     cuda = setup.device.type == "cuda"
     if cuda and setup.amp_dtype:
@@ -154,7 +155,7 @@ def peak(setup: device.Setup) -> tuple[float, str]:
             if re.search(rf"\b{key}\b", name):
                 return PEAKS[key], f"data sheet of {key}"
     n = 8192 if cuda else 2048
-    a = torch.rand(n, n, device=setup.device, dtype=setup.amp_dtype or torch.float32)
+    a = torch.rand(n, n, runtime=setup.device, dtype=setup.amp_dtype or torch.float32)
     fastest = min([timed(setup, lambda: a @ a) for _ in range(10)])
     return 2 * n**3 / fastest / 1e12, f"measured: product of two {n} x {n} matrices"
 
@@ -177,18 +178,18 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
     world = str(options.processes)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=world, LOCAL_WORLD_SIZE=world,
                       MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    setup = device.setup(options.device, options.amp)
+    setup = runtime.setup(options.device, options.amp)
     case = make_case(name, options, setup, RAFDBDataset(options.data, "train"))
     way = ways.suite(case)
     way(1)
     seconds = way(2) / 2
-    steps = int(setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=setup.device))
+    steps = int(setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), runtime=setup.device))
                 / setup.world)  # the same for all
     if rank == 0:
         Path(result).write_text(str(steps * case.batch / way(steps)))
     else:
         way(steps)
-    device.leave(setup)
+    runtime.leave(setup)
 
 
 @command
@@ -207,12 +208,12 @@ def main() -> None:
     if not options.data:
         here = any(Path(path).exists() for path in ("raf-db-dataset", "raf-db-dataset.zip"))
         options.data = "raf-db-dataset" if here else "synthetic"
-    setup = device.setup(options.device, options.amp)
+    setup = runtime.setup(options.device, options.amp)
     if setup.device.type == "cuda" and options.processes > torch.cuda.device_count():
         raise UserError(f"--processes {options.processes}: there are {torch.cuda.device_count()} GPUs here.")
     source = open_source(options.data)
     train, val = RAFDBDataset(source, "train"), RAFDBDataset(source, "val")
-    print(f"{device.describe(setup)}; images/s\n{table.HEADER}", flush=True)
+    print(f"{runtime.describe(setup)}; images/s\n{table.HEADER}", flush=True)
     for name in names:
         entry = measure(make_case(name, options, setup, train), val, options)
         print(table.line(entry), flush=True)

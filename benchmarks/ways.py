@@ -19,12 +19,12 @@ from torchvision import transforms
 
 import models
 import train_function
-from fer import augment, device
-from fer.balance import Balance
-from fer.batches import Batches
-from fer.ema import EMA
-from fer.optim import make_optimizer
+from ferlab.training.imbalance import Balance
+from ferlab.training.batches import Batches
+from ferlab.training.ema import EMA
+from ferlab.training.optim import make_optimizer
 from RAFDB_dataset import RAFDBDataset
+from ferlab.training import augment, runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 LR = 1e-5  # nothing may diverge in the time it takes; the clock does not care
@@ -38,7 +38,7 @@ class Case:
 
     name: str
     recipe: train_function.Options
-    setup: device.Setup
+    setup: runtime.Setup
     train: RAFDBDataset
     compile: bool = False
 
@@ -80,7 +80,7 @@ def limit(case: Case) -> Way:
     setup, model = case.setup, case.placed().train()
     optimizer = make_optimizer(model, lr=LR, weight_decay=case.recipe.weight_decay)
     net = torch.compile(model) if case.compile else model
-    draws = augment.draw(case.batch, device.generator(0))
+    draws = augment.draw(case.batch, runtime.generator(0))
     x, y = next(case.batches(case.train).train(torch.arange(case.batch), case.batch, draws))
 
     def step() -> None:
@@ -105,7 +105,7 @@ def suite(case: Case) -> Way:
     whole = len(data) // case.batch
 
     def epoch(steps: int) -> None:
-        generator = device.generator(0, steps)
+        generator = runtime.generator(0, steps)
         order = balance.order(data.labels, generator)[: steps * case.batch]
         draws = augment.draw(len(order), generator, strength=recipe.augment)
         train_function.train_one_epoch(
@@ -168,7 +168,7 @@ def usual(case: Case) -> Callable[[int], Way]:
     return lambda workers: functools.partial(run, workers=workers)
 
 
-def timed(setup: device.Setup, work: Callable[[], object]) -> float:
+def timed(setup: runtime.Setup, work: Callable[[], object]) -> float:
     """Seconds that `work` takes, with all that it leaves the device to do."""
     setup.synchronize()
     begun = time.perf_counter()

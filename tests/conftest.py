@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fer.synthetic import draw_dataset
+from ferlab.synthetic.dataset import draw_dataset
 from train_function import Options
 
 ROOT = Path(__file__).parents[1]

@@ -8,12 +8,12 @@ import pytest
 from test_compare import left_out, make_run, many, row, run_compare, section, spread
 
 import compare
-from fer import plots
-from fer.answer import answer
-from fer.errors import UserError
-from fer.pages import published
-from fer.results import collect
+from ferlab.analysis.answer import answer
+from ferlab.errors import UserError
+from ferlab.analysis.pages import published
+from ferlab.analysis.runs import collect
 from models import NAMES
+from ferlab.analysis import plots
 
 MARKED = "<!-- results -->\n<!-- /results -->\n"
 

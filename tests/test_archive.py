@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fer.archive import MAX_FILE, MAX_FILES, check_zip, open_zip
-from fer.errors import UserError
+from ferlab.data.archive import MAX_FILE, MAX_FILES, check_zip, open_zip
+from ferlab.errors import UserError
 
 CSV = b"image,label\n" * 50
 

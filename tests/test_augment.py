@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torchvision import transforms
 from torchvision.transforms import functional as V
 
-from fer import augment
-from fer.augment import MEAN, STD, Draws
+from ferlab.training.augment import MEAN, STD, Draws
+from ferlab.training import augment
 
 QUANTILES = torch.tensor([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
 

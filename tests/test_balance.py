@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fer.balance import STRATEGIES, Balance
+from ferlab.training.imbalance import STRATEGIES, Balance
 
 COUNTS = (40, 10, 20, 160, 60, 20, 90)
 LABELS = torch.repeat_interleave(torch.arange(7), torch.tensor(COUNTS))

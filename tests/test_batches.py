@@ -5,9 +5,9 @@ import contextlib
 import pytest
 import torch
 
-from fer import augment
-from fer.batches import Batches, degrade
-from fer.device import Setup, generator
+from ferlab.training.batches import Batches, degrade
+from ferlab.training.runtime import Setup, generator
+from ferlab.training import augment
 
 IMAGES = torch.randint(0, 256, (23, 3, 40, 40), generator=generator(1), dtype=torch.uint8)
 NUMBERS = torch.arange(23)  # as labels: every image says which one it is

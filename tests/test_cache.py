@@ -12,7 +12,7 @@ import torch
 from trees import IMAGE, encode, first_face
 
 import RAFDB_dataset
-from fer.errors import UserError
+from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset, cache_folder, decode_face
 
 SPLITS = ("train", "val", "test")

@@ -18,9 +18,9 @@ import torch
 from trees import as_a_user
 
 import models
-from fer import CLASS_NAMES
-from fer.checkpoint import FORMAT, Keeper, digest, read, save, sweep, write_atomically
-from fer.errors import UserError
+from ferlab import CLASS_NAMES
+from ferlab.training.checkpoint import FORMAT, Keeper, digest, read, save, sweep, write_atomically
+from ferlab.errors import UserError
 
 
 def state(**changes) -> dict:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import compare
-from fer import CLASS_NAMES, metrics
-from fer.errors import UserError
-from fer.pages import Section
-from fer.results import collect, committed
-from fer.significance import words
-from fer.synthetic import COUNTS
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.analysis.pages import Section
+from ferlab.analysis.runs import collect, committed
+from ferlab.analysis.significance import words
+from ferlab.synthetic.dataset import COUNTS
+from ferlab.analysis import metrics
 
 
 def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=None, sure=0.6, drawn=False,

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from trees import IMAGE, RAMP, encode, first_face, kaggle
 
 import RAFDB_dataset
-from fer import CLASS_NAMES
-from fer.errors import UserError
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset, decode_face, describe, open_source
 
 SPLITS = ("train", "val", "test")

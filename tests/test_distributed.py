@@ -20,7 +20,8 @@ from trees import first_face
 
 import models
 import train_function
-from fer.checkpoint import read
+from ferlab.training.checkpoint import read
+import ferlab.analysis.metrics
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -134,7 +135,7 @@ def test_a_signal_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path,
 def prepare(stop):
     """A small network for train_ResNet.py; the second process gets a signal, as `stop` says."""
     models.ARCHITECTURES["ResNet18"] = models.Architecture(Tiny, 80, None, True, True)
-    train_function.metrics.cost = lambda *_, **__: {}
+    ferlab.analysis.metrics.cost = lambda *_, **__: {}
     if stop and os.environ["RANK"] == "1":
         stop[0](pytest.MonkeyPatch(), stop[1])
 

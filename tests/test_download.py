@@ -10,10 +10,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from fer import download
-from fer.archive import unpack
-from fer.errors import UserError
-from fer.layout import find
+from ferlab.data.archive import unpack
+from ferlab.errors import UserError
+from ferlab.data.layout import find
+from ferlab.data import download
 
 URL = "https://mirror.example/raf-db-dataset"
 

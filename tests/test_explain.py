@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 import models
-from fer.explain import explain
+from ferlab.inference.explain import explain
 
 
 def planted(n: int, generator: torch.Generator, *, cell: int) -> tuple[torch.Tensor, ...]:

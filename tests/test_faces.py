@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from trees import FACE, IMAGE, encode
 
 from benchmarks import alignment
-from fer import faces
-from fer.errors import UserError
+from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset
+from ferlab.inference import face_detection
 
 MEASURED = Path(__file__).parents[1] / "benchmarks/results/alignment.json"
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255))  # left eye, right eye, corners of the mouth
@@ -38,14 +38,14 @@ class Detector:
 @pytest.fixture
 def detector(monkeypatch) -> Detector:
     made = Detector()
-    monkeypatch.setattr(faces, "_detector", lambda: made)
+    monkeypatch.setattr(face_detection, "_detector", lambda: made)
     return made
 
 
 @pytest.fixture
 def no_detector(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
-    faces._detector.cache_clear()
+    face_detection._detector.cache_clear()
 
 
 def doll(zoom: float = 1) -> Image.Image:
@@ -67,7 +67,7 @@ def test_the_constants_are_those_that_were_measured():
     position = json.loads(MEASURED.read_text())["position"]
     means = [position["points"][name]["mean"] for name in ("left_eye", "right_eye", "mouth")]
     assert position["found"] >= 300
-    assert faces.EYES_AND_MOUTH.tolist() == np.round(means, 1).tolist()
+    assert face_detection.EYES_AND_MOUTH.tolist() == np.round(means, 1).tolist()
 
 
 @pytest.mark.parametrize("data, message", [
@@ -77,36 +77,36 @@ def test_the_constants_are_those_that_were_measured():
     (FACE[:-400], "cannot be decoded: image file is truncated"),
     (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels, more than 64 million"),
     (encode(Image.new("1", (16_000, 16_000)), "PNG"), "exceeds limit"),
-    (FACE + bytes(faces.MAX_BYTES), "is larger than 64 MiB"),
+    (FACE + bytes(face_detection.MAX_BYTES), "is larger than 64 MiB"),
 ], ids=["empty", "html", "gif", "truncated", "large", "bomb", "bytes"])  # fmt: skip
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_is_no_photo_is_said_in_a_few_words(data, message):
     with pytest.raises(ValueError, match=message) as error:
-        faces.open_photo(data)
+        face_detection.open_photo(data)
     assert len(str(error.value)) <= 160 and "\n" not in str(error.value)
 
 
 def test_photos_are_opened_as_they_are_meant_to_be_seen():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be seen turned by 90 degrees clockwise
-    turned = np.asarray(faces.open_photo(encode(IMAGE.crop((0, 0, 100, 60)), exif=exif)))
+    turned = np.asarray(face_detection.open_photo(encode(IMAGE.crop((0, 0, 100, 60)), exif=exif)))
     assert turned.shape == (100, 60, 3) and turned[:10, :, 0].mean() < 30 < 225 < turned[-10:, :, 0].mean()
     grey = Image.fromarray(np.full((5, 5), 200 * 257, np.uint16))
-    assert np.asarray(faces.open_photo(encode(grey, "PNG"))).tolist() == [[[200] * 3] * 5] * 5
+    assert np.asarray(face_detection.open_photo(encode(grey, "PNG"))).tolist() == [[[200] * 3] * 5] * 5
     clear = Image.new("RGBA", (5, 5), (255, 0, 0, 0))
     for image in (clear, clear.convert("P"), Image.new("LA", (5, 5), (0, 0))):
-        assert faces.open_photo(encode(image, "PNG")).getpixel((2, 2)) == (255, 255, 255)
+        assert face_detection.open_photo(encode(image, "PNG")).getpixel((2, 2)) == (255, 255, 255)
 
 
 def test_an_aligned_face_is_used_as_it_is_and_needs_no_detector(no_detector):
-    found = faces.find_faces(IMAGE)
+    found = face_detection.find_faces(IMAGE)
     assert len(found) == 1 and found[0].box is None
     assert np.array_equal(found[0].pixels, np.asarray(IMAGE).transpose(2, 0, 1))
 
 
 def test_without_the_detector_a_photo_says_how_to_get_it(no_detector):
     with pytest.raises(UserError, match="pip install --no-deps facenet-pytorch"):
-        faces.find_faces(IMAGE.resize((300, 200)))
+        face_detection.find_faces(IMAGE.resize((300, 200)))
 
 
 @pytest.mark.parametrize("degrees", [0, 20, -45, 90, 137, 180, 270])
@@ -115,10 +115,10 @@ def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detect
     photo = Image.new("RGB", (500, 450), (128, 128, 128))
     photo.paste(doll(zoom), (200, 150))
     photo = photo.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(128, 128, 128))
-    (face,) = faces.find_faces(photo)
+    (face,) = face_detection.find_faces(photo)
     eyes, mouth = [centre(face.pixels, colour) for colour in COLOURS[:2]], COLOURS[2:]
     found = np.array([*eyes, np.mean([centre(face.pixels, colour) for colour in mouth], 0)])
-    assert np.abs(found - faces.EYES_AND_MOUTH).max() < 2  # pixels; the doll's own proportions differ by 1
+    assert np.abs(found - face_detection.EYES_AND_MOUTH).max() < 2  # pixels; the doll's own proportions differ by 1
     left, top, right, bottom = face.box
     dots = np.argwhere(np.abs(np.asarray(photo).astype(int) - 128).sum(2) > 120)[:, ::-1]
     middle = dots.mean(0)
@@ -133,8 +133,8 @@ def test_of_looks_at_one_face_the_surest_counts_and_its_neighbours_stay(monkeypa
     upright = [(0.97, inflated, eyes_and_mouth[[1, 2, 0]] + 2), (0.96, neighbour, eyes_and_mouth + (20, 0))]
     turned = [(0.99, box, eyes_and_mouth), (0.999, chance, eyes_and_mouth + (80, 0)),
               *2 * [(0.98, behind, eyes_and_mouth + (2, 40))]]
-    monkeypatch.setattr(faces, "detect", lambda photo, turns=(0,): turned if 30 in turns else upright)
-    found = [face.box for face in faces.find_faces(Image.new("RGB", (300, 300)))]
+    monkeypatch.setattr(face_detection, "detect", lambda photo, turns=(0,): turned if 30 in turns else upright)
+    found = [face.box for face in face_detection.find_faces(Image.new("RGB", (300, 300)))]
     assert found == [box, behind, neighbour]  # left to right, without what was seen once
 
 
@@ -147,9 +147,9 @@ def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch)
             boxes = np.array([box for _, box in found])
             return boxes, np.array([p for p, _ in found]), np.array([points + box[:2] for _, box in found])
 
-    monkeypatch.setattr(faces, "_detector", Three)
-    monkeypatch.setattr(faces, "TURNS", ())
-    boxes = [face.box for face in faces.find_faces(Image.new("RGB", (480, 480)))]
+    monkeypatch.setattr(face_detection, "_detector", Three)
+    monkeypatch.setattr(face_detection, "TURNS", ())
+    boxes = [face.box for face in face_detection.find_faces(Image.new("RGB", (480, 480)))]
     assert [box[0] for box in boxes] == pytest.approx([-30, 140])  # the margin of 60 pixels taken off
 
 
@@ -163,17 +163,17 @@ def test_align_undoes_what_was_done_to_a_face(drawn, degrees, zoom):
     face = Image.fromarray(pixels.transpose(1, 2, 0))
     photo = face.transform((1300, 1200), Image.Transform.AFFINE, back.ravel(), Image.Resampling.BICUBIC,
                            fillcolor="white")
-    cut = faces.align(photo, faces.EYES_AND_MOUTH @ to_photo[:, :2].T + to_photo[:, 2])
+    cut = face_detection.align(photo, face_detection.EYES_AND_MOUTH @ to_photo[:, :2].T + to_photo[:, 2])
     inside = np.s_[:, 3:-3, 3:-3]
     off = np.abs(cut[inside].astype(int) - pixels[inside]).mean()
     assert off < (3 if degrees else 1)  # grey levels: Pillow cuts off fractions
 
 
 def test_outside_the_photo_is_white_and_large_faces_are_averaged():
-    cut = faces.align(Image.new("RGB", (100, 100)), faces.EYES_AND_MOUTH + 50)
+    cut = face_detection.align(Image.new("RGB", (100, 100)), face_detection.EYES_AND_MOUTH + 50)
     assert cut[:, :45, :45].max() == 0 and cut[:, 55:].min() == 255
     noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
-    assert faces.align(Image.fromarray(noise), faces.EYES_AND_MOUTH * 8).std() < 20  # 74 of a pixel alone
+    assert face_detection.align(Image.fromarray(noise), face_detection.EYES_AND_MOUTH * 8).std() < 20  # 74 of a pixel alone
 
 
 def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
@@ -183,15 +183,15 @@ def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
     for degrees in alignment.WAYS.values():
         photo, to_face = alignment.placed(pixels, rng, degrees)
         middle = np.linalg.solve(to_face[:, :2], np.array([50, 50]) - to_face[:, 2])
-        found = faces.Face(pixels.transpose(2, 0, 1), (*(middle - 20), *(middle + 20)))
-        monkeypatch.setattr(faces, "find_faces", lambda photo: [found])
+        found = face_detection.Face(pixels.transpose(2, 0, 1), (*(middle - 20), *(middle + 20)))
+        monkeypatch.setattr(face_detection, "find_faces", lambda photo: [found])
         cuts = alignment.cut_out(photo, to_face)
         assert photo.size == alignment.PICTURE and cuts.keys() == set(alignment.CUTS)
         corners = np.array([(0, 0), (100, 0), (0, 100), (100, 100)]) - to_face[:, 2]
         corners = corners @ np.linalg.inv(to_face[:, :2]).T
         assert corners.min() > -0.01 and (corners < np.array(alignment.PICTURE) + 0.01).all()
         assert np.abs(cuts["known"].astype(int) - pixels.transpose(2, 0, 1))[:, 3:-3, 3:-3].mean() < 4
-        monkeypatch.setattr(faces, "find_faces", lambda photo: [found._replace(box=(-300, -300, -200, -200))])
+        monkeypatch.setattr(face_detection, "find_faces", lambda photo: [found._replace(box=(-300, -300, -200, -200))])
         assert alignment.cut_out(photo, to_face) is None
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer.checkpoint import read, save, sweep
-from fer.interrupt import Interrupt
+from ferlab.training.checkpoint import read, save, sweep
+from ferlab.training.interrupt import Interrupt
 
 KILLS = int(os.environ.get("KILLS", 40))
 MODEL = {"name": "ConvNet", "num_classes": 7, "image_size": 100}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from trees import FACE, as_a_user, kaggle, official, zipped
 
-from fer.archive import MAX_FILE
-from fer.errors import UserError
-from fer.layout import find
+from ferlab.data.archive import MAX_FILE
+from ferlab.errors import UserError
+from ferlab.data.layout import find
 
 
 def message(path) -> str:

@@ -7,7 +7,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from fer import CLASS_NAMES, device, metrics
+from ferlab import CLASS_NAMES
+from ferlab.training import runtime
+from ferlab.analysis import metrics
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_confusion_matrix_is_additive():
 
 def test_cost_of_a_known_network():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5, bias=False))
-    setup = device.Setup(torch.device("cpu"), None)
+    setup = runtime.Setup(torch.device("cpu"), None)
     cost = metrics.cost(model, 2, setup=setup)
     assert cost["parameters"] == 60
     assert cost["gflops"] == pytest.approx(2 * 60 / 1e9)  # a multiply and an add for each weight

@@ -17,10 +17,10 @@ import pytest
 from scripts import Script, run
 from test_train import rows
 
-import fer.balance
-import fer.metrics
-import fer.plots
-from fer.checkpoint import read
+import ferlab.training.imbalance
+import ferlab.analysis.metrics
+import ferlab.analysis.plots
+from ferlab.training.checkpoint import read
 
 KILLS = int(os.environ.get("KILLS", 240)) // 40
 SMALL = ("--image-size", 32, "--device", "cpu", "--batch-size", 32)
@@ -131,11 +131,11 @@ def small_files_from(module, name: str) -> None:
 
 
 def full_at_finish():
-    small_files_from(fer.metrics, "cost")
+    small_files_from(ferlab.analysis.metrics, "cost")
 
 
 def full_at_the_pictures():
-    small_files_from(fer.plots, "curves")
+    small_files_from(ferlab.analysis.plots, "curves")
 
 
 @pytest.mark.parametrize("prepare, file, done", [
@@ -192,7 +192,7 @@ def slow_loss():
         print("slow", flush=True)
         time.sleep(60)
 
-    fer.balance.Balance.loss = loss
+    ferlab.training.imbalance.Balance.loss = loss
 
 
 def test_a_second_ctrl_c_ends_a_step_that_takes_for_ever(argv, tmp_path):

@@ -7,8 +7,9 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from fer import CLASS_NAMES, checkpoint
-from fer.errors import UserError
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.training import checkpoint
 
 # each at the smallest size that exercises it, and its parameters at its own size with 7 classes
 SIZES = {"ConvNet": 40, "ResNet18": 64, "VGG16": 32, "GoogLeNet": 64, "ViT-B16": 32, "ViT-mod": 20}

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 import models
-from fer import CLASS_NAMES, jury
-from fer.errors import UserError
-from fer.inference import trained
-from fer.pictures import portrait
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.inference.predictor import trained
+from ferlab.inference.pictures import portrait
 from RAFDB_dataset import RAFDBDataset
+from ferlab.inference import notebook
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ("setup_dataset.ipynb", "test.ipynb")
@@ -117,7 +118,7 @@ def test_test_falls_back_on_drawn_faces_and_says_that_nothing_is_trained(run, tm
 
 
 def test_seats_name_scripts_that_exist(results):
-    seats = jury.seats(results)
+    seats = notebook.seats(results)
     assert [seat.model for seat in seats] == list(models.NAMES)
     assert all((ROOT / seat.command.split()[1]).is_file() for seat in seats)
 
@@ -125,19 +126,19 @@ def test_seats_name_scripts_that_exist(results):
 def test_a_damaged_model_is_left_out(results, drawn, tmp_path):
     bad = tmp_path / "best_model.pth"
     bad.write_bytes(b"half")
-    seats = [*jury.seats(results)[:1], jury.Seat("ResNet18", bad, "")]
-    assert jury.overview(seats).data.loc["ResNet18", "run"] == "cannot be used"
-    [verdict] = jury.ask(seats, [jury.choose(RAFDBDataset(drawn, "test"), "Fear", 1)])
+    seats = [*notebook.seats(results)[:1], notebook.Seat("ResNet18", bad, "")]
+    assert notebook.overview(seats).data.loc["ResNet18", "run"] == "cannot be used"
+    [verdict] = notebook.ask(seats, [notebook.choose(RAFDBDataset(drawn, "test"), "Fear", 1)])
     assert list(verdict.shares.index) == ["ConvNet"] and verdict.maps.shape == (1, 100, 100)
     with pytest.raises(UserError, match="none of the trained models can be used"):
-        jury.ask(seats[1:], [verdict.face])
+        notebook.ask(seats[1:], [verdict.face])
 
 
 def test_a_model_in_another_s_place_is_left_out(results):
-    seat = jury.seats(results)[0]._replace(model="VGG16")
-    assert "holds a ConvNet" in jury.overview([seat]).data.loc["VGG16", "trained on"]
+    seat = notebook.seats(results)[0]._replace(model="VGG16")
+    assert "holds a ConvNet" in notebook.overview([seat]).data.loc["VGG16", "trained on"]
     with pytest.raises(UserError, match="none of the trained models can be used"):
-        jury.ask([seat], [jury.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
+        notebook.ask([seat], [notebook.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
 
 
 def test_of_several_runs_seed0_is_asked(tmp_path):
@@ -152,23 +153,23 @@ def test_of_several_runs_seed0_is_asked(tmp_path):
 @pytest.mark.parametrize("wanted", [["me.jpg"], ["me.jpg", 3], [()], []])
 def test_what_is_no_pair_is_said(wanted):
     with pytest.raises(UserError, match="^FACES (has|is empty)"):
-        jury.faces_of(None, wanted)
+        notebook.faces_of(None, wanted)
 
 
 def test_odd_names_of_photos_spoil_nothing(results):
-    face = jury.Face("<b>x & y$^$.png", None, torch.zeros(3, 100, 100, dtype=torch.uint8))
-    [verdict] = jury.ask(jury.seats(results), [face])
-    assert "&lt;b&gt;x &amp; y$^$.png" in jury.table(verdict).to_html()
+    face = notebook.Face("<b>x & y$^$.png", None, torch.zeros(3, 100, 100, dtype=torch.uint8))
+    [verdict] = notebook.ask(notebook.seats(results), [face])
+    assert "&lt;b&gt;x &amp; y$^$.png" in notebook.table(verdict).to_html()
     portrait(face.pixels, face.title).savefig(io.BytesIO())
 
 
 def test_the_table_shows_right_and_wrong(results, drawn):
     test = RAFDBDataset(drawn, "test")
-    [verdict] = jury.ask(jury.seats(results), [jury.choose(test, "Fear", 1)])
+    [verdict] = notebook.ask(notebook.seats(results), [notebook.choose(test, "Fear", 1)])
     answer = verdict.shares.loc["ConvNet"].idxmax()
     other = CLASS_NAMES[CLASS_NAMES.index(answer) - 1]
-    for truth, mark, colour in ((answer, "✓", jury.RIGHT), (other, "✗", jury.WRONG), (None, "", jury.ASKED)):
-        table = jury.table(verdict._replace(face=verdict.face._replace(truth=truth)))
+    for truth, mark, colour in ((answer, "✓", notebook.RIGHT), (other, "✗", notebook.WRONG), (None, "", notebook.ASKED)):
+        table = notebook.table(verdict._replace(face=verdict.face._replace(truth=truth)))
         shown = 100 * verdict.shares.loc["ConvNet", answer]
         assert table.data.loc["ConvNet", answer].strip() == f"{shown:.1f} {mark}".strip()
         assert table.to_html().count(colour) == 1
@@ -176,17 +177,17 @@ def test_the_table_shows_right_and_wrong(results, drawn):
 
 def test_choose(drawn):
     test = RAFDBDataset(drawn, "test")
-    second = jury.choose(test, "Disgust", 2)
+    second = notebook.choose(test, "Disgust", 2)
     index = (test.labels == 2).nonzero()[1]
     assert second.truth == "Disgust" and second.pixels.equal(test.images[index][0])
-    by_name = jury.choose(test, None, test.names[index])
+    by_name = notebook.choose(test, None, test.names[index])
     assert by_name.truth == "Disgust" and by_name.pixels.equal(second.pixels)
     path = drawn / "DATASET/test/3" / test.names[index]
-    assert jury.choose(test, None, str(path)).pixels.equal(second.pixels)
+    assert notebook.choose(test, None, str(path)).pixels.equal(second.pixels)
     for truth, which, expected in (
         ("Joy", 1, "no expression 'Joy'"), ("Fear", 0, "no number 0"), ("Fear", 999, "no number 999"),
         (None, 1, "of which expression"), ("Fear", test.names[index], "is labelled Disgust, not Fear"),
         ("Fear", "nowhere.jpg", "nowhere.jpg cannot be read"), (None, __file__, "is not a JPEG or PNG image"),
     ):
         with pytest.raises(UserError, match=expected):
-            jury.choose(test, truth, which)
+            notebook.choose(test, truth, which)

@@ -19,11 +19,14 @@ from trees import FACE, IMAGE, encode
 
 import models
 import predict
-from fer import CLASS_NAMES, decode, device, faces
-from fer.checkpoint import save
-from fer.errors import UserError
-from fer.inference import probabilities
+from ferlab import CLASS_NAMES
+from ferlab.training.checkpoint import save
+from ferlab.errors import UserError
+from ferlab.inference.predictor import probabilities
 from RAFDB_dataset import RAFDBDataset
+from ferlab.data import image_io
+from ferlab.training import runtime
+from ferlab.inference import face_detection
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,7 +81,7 @@ def photo(tmp_path, monkeypatch) -> Path:
         return [(0.999, (300.0, 100.0, 400.0, 220.0), points + [200, 0]),
                 (0.999, (100.0, 100.0, 200.0, 220.0), points)]
 
-    monkeypatch.setattr(faces, "detect", detect)
+    monkeypatch.setattr(face_detection, "detect", detect)
     path = tmp_path / "photo.png"
     path.write_bytes(encode(IMAGE.resize((640, 480)), "PNG"))
     return path
@@ -94,7 +97,7 @@ def test_a_folder_of_aligned_faces(drawn, run, start):
     assert code == 0 and err == [] and len(found) == 70
     assert [row["file"] for row in found] == sorted(row["file"] for row in found)
     test = RAFDBDataset(drawn, "test")
-    network, setup = models.load(run / "best_model.pth"), device.setup("cpu")
+    network, setup = models.load(run / "best_model.pth"), runtime.setup("cpu")
     direct = dict(zip(test.names, probabilities([network], test.images, setup=setup).tolist()))
     assert len({row["expression"] for row in found}) > 1  # or the next lines would say little
     for row in found:
@@ -192,7 +195,7 @@ def test_mistakes_with_models_end_in_one_sentence(tmp_path, run, run2, start):
 
 def test_without_the_detector_photos_say_so_and_aligned_faces_go_on(tmp_path, run, start, monkeypatch):
     monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
-    faces._detector.cache_clear()
+    face_detection._detector.cache_clear()
     (tmp_path / "a.png").write_bytes(encode(IMAGE.resize((300, 200)), "PNG"))
     (tmp_path / "b.jpg").write_bytes(FACE)
     code, out, err = start(tmp_path, "--model", run, "--csv")
@@ -282,7 +285,7 @@ def test_the_orientation_is_pillow_s_and_damaged_metadata_spoil_nothing(orientat
     exif[0x112] = orientation
     Image.effect_noise((40, 20), 99).save(data, "PNG", exif=exif)
     image = Image.open(data)
-    assert np.array_equal(np.asarray(decode.upright(image)), np.asarray(ImageOps.exif_transpose(image)))
+    assert np.array_equal(np.asarray(image_io.upright(image)), np.asarray(ImageOps.exif_transpose(image)))
     broken = Image.open(data)
     broken.getexif = None
-    assert decode.upright(broken) is broken
+    assert image_io.upright(broken) is broken

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_fuzz import QUICK, in_words, spoiled
 
-from fer import CLASS_NAMES, cli, metrics
-from fer.checkpoint import FORMAT, digest, read, save
-from fer.errors import UserError
+from ferlab import CLASS_NAMES, cli
+from ferlab.training.checkpoint import FORMAT, digest, read, save
+from ferlab.errors import UserError
 from train_function import Options, parse
+from ferlab.analysis import metrics
 
 RECIPES = {"none": {"epochs": 5, "lr": 1e-3}}
 VALUES = ["0", "1", "-1", "1e999", "nan", "-0", "none", "auto", "sampler", "synthetic", "--", "-x",

@@ -15,12 +15,14 @@ from torch import nn
 
 import models
 import train_function
-from fer import plots, report
-from fer.checkpoint import read
-from fer.ema import EMA
-from fer.errors import Stopped, UserError
-from fer.resizing import first_full, size_at
+from ferlab.training.checkpoint import read
+from ferlab.training.ema import EMA
+from ferlab.errors import Stopped, UserError
+from ferlab.training.resizing import first_full, size_at
 from train_function import parse
+from ferlab.training import report
+import ferlab.analysis.metrics
+from ferlab.analysis import plots
 
 
 def schedule(epochs, start, full):
@@ -80,7 +82,7 @@ class Tiny(nn.Module):
 def tiny(options, monkeypatch):
     """Options for a small network of any size: of 5 epochs the first 2 at 32 pixels, 1 at 64, 2 at 80."""
     monkeypatch.setitem(models.ARCHITECTURES, "Tiny", models.Architecture(Tiny, 80, None, True, True))
-    monkeypatch.setattr(train_function.metrics, "cost", lambda *_, **__: {})
+    monkeypatch.setattr(ferlab.analysis.metrics, "cost", lambda *_, **__: {})
     monkeypatch.setattr(plots.Figure, "savefig", lambda *_: None)  # most of such a run's time
     options.epochs, options.image_size, options.start_size = 5, 80, 32
     return options

@@ -14,13 +14,14 @@ import pytest
 import torch
 from test_train import RECIPES, TIMES, folder, rows, run, stop_at_epoch, stop_at_step
 
-import fer.checkpoint
+import ferlab.training.checkpoint
 import train_function
-from fer import device
-from fer.checkpoint import read, save
-from fer.errors import Stopped, UserError
-from fer.folder import resume_command
+from ferlab.training.checkpoint import read, save
+from ferlab.errors import Stopped, UserError
+from ferlab.training.run_folder import resume_command
 from train_function import parse
+from ferlab.training import runtime
+import ferlab.analysis.metrics
 
 SIZES = {"ConvNet": 40, "ResNet18": 32, "VGG16": 32, "GoogLeNet": 32, "ViT-B16": 32, "ViT-mod": 20}
 EVERY = list(SIZES) if os.environ.get("ALL_MODELS") else ["GoogLeNet"]
@@ -124,8 +125,8 @@ def test_resume_is_exact(options, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["VGG16", "ViT-B16", "ViT-mod"])
 def test_deterministic_twice(options, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(fer.checkpoint, "save", lambda path, state: None)  # gigabytes that nobody reads
-    monkeypatch.setattr(train_function.metrics, "cost", lambda *_, **__: {})
+    monkeypatch.setattr(ferlab.training.checkpoint, "save", lambda path, state: None)  # gigabytes that nobody reads
+    monkeypatch.setattr(ferlab.analysis.metrics, "cost", lambda *_, **__: {})
     small = replace(options, epochs=1, image_size=SIZES[name], train_fraction=0.2, ema=0, deterministic=True)
     a, b = (run(replace(small, output=str(tmp_path / part)), name) for part in "ab")
     assert a["test"] == b["test"] and a["val"] == b["val"]
@@ -215,14 +216,14 @@ def test_broken_options_json(options, broken):
 @pytest.mark.parametrize("first", [False, True])
 def test_precision_may_change_on_the_way(options, monkeypatch, first):
     """From a CPU, whose precision needs no scaling, to a GPU in fp16 and back; here the scaler only."""
-    setup, scales = device.setup, iter([first, not first])
+    setup, scales = runtime.setup, iter([first, not first])
 
     def setup_with_scaler(*args, **kwargs):
         made = setup(*args, **kwargs)
         made.scaler = torch.amp.GradScaler("cpu", enabled=next(scales))
         return made
 
-    monkeypatch.setattr(device, "setup", setup_with_scaler)
+    monkeypatch.setattr(runtime, "setup", setup_with_scaler)
     stopped_in_epoch_2(options)
     assert bool(read(f"{folder(options)}/last.pth")["scaler"]) == first
     assert run(options, resume="last")["epochs"] == 3

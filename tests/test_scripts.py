@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import models
-from fer.report import FILES
+from ferlab.training.report import FILES
 from train_function import Options
 
 ROOT = Path(__file__).parents[1]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fer import metrics
-from fer.significance import Claim, bootstrap, compare, holm, interval, mcnemar, p_value, words
+from ferlab.analysis.significance import Claim, bootstrap, compare, holm, interval, mcnemar, p_value, words
+from ferlab.analysis import metrics
 
 LABELS = np.arange(2100) % 7
 

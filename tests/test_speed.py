@@ -10,9 +10,9 @@ import torch
 import models
 import train_function
 from benchmarks import speed, table, ways
-from fer import device
-from fer.errors import UserError
+from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset
+from ferlab.training import runtime
 
 ENTRY = {
     "model": "ConvNet", "image_size": 100, "batch_size": 64, "precision": "bf16", "compile": False,
@@ -32,7 +32,7 @@ def run(monkeypatch, *arguments: str) -> None:
 @pytest.fixture
 def case(drawn) -> ways.Case:
     recipe = ways.recipe("ConvNet", image_size=22, batch_size=20)
-    return ways.Case("ConvNet", recipe, device.setup("cpu", "off"), RAFDBDataset(drawn, "train"))
+    return ways.Case("ConvNet", recipe, runtime.setup("cpu", "off"), RAFDBDataset(drawn, "train"))
 
 
 def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monkeypatch, capsys):
@@ -134,7 +134,7 @@ def test_flops_are_counted_forwards_and_backwards_attention_included():
 ])
 def test_the_peak_of_a_known_gpu_is_its_data_sheet_s(name, tflops, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: name)
-    assert speed.peak(device.Setup(torch.device("cuda"), torch.bfloat16))[0] == tflops
+    assert speed.peak(runtime.Setup(torch.device("cuda"), torch.bfloat16))[0] == tflops
 
 
 def test_a_second_model_joins_the_device_s_file(tmp_path):

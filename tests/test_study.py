@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from test_compare import make_run, spread
 
-import fer.folder
+import ferlab.training.run_folder
 import study
-from fer import CLASS_NAMES
-from fer.errors import UserError
-from fer.layout import is_drawn
-from fer.results import committed
-from fer.studies import STUDIES, write_page
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.data.layout import is_drawn
+from ferlab.analysis.runs import committed
+from ferlab.analysis.studies import STUDIES, write_page
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = committed("ConvNet", ["--weights", "none"]).epochs
@@ -29,7 +29,7 @@ FEW = ["--epochs", "1", "--device", "cpu", "--amp", "off"]
 @pytest.fixture(autouse=True)
 def planned(monkeypatch):
     """What only plans needs no data."""
-    for module in (study, fer.folder):
+    for module in (study, ferlab.training.run_folder):
         monkeypatch.setattr(module, "is_drawn", lambda data: data != "raf-db-dataset" and is_drawn(data))
 
 

@@ -9,8 +9,8 @@ import pytest
 from test_study import FEW, ROOT, planned  # noqa: F401
 
 import study
-from fer.errors import UserError
-from fer.sweeps import combinations, write_sweep
+from ferlab.errors import UserError
+from ferlab.analysis.sweeps import combinations, write_sweep
 from models import NAMES
 
 

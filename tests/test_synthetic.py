@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer import portrait, synthetic
-from fer.synthetic import draw_dataset, draw_face
+from ferlab.synthetic.dataset import draw_dataset, draw_face
+from ferlab.synthetic import dataset, face_drawing
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"train": 20, "test": 14}
@@ -65,21 +65,21 @@ def test_images_are_rgb_jpegs_of_100_pixels(small):
 
 
 @pytest.mark.parametrize("split, total, counts", [
-    ("train", 12_271, synthetic.COUNTS["train"]),
-    ("test", 3_068, synthetic.COUNTS["test"]),
+    ("train", 12_271, dataset.COUNTS["train"]),
+    ("test", 3_068, dataset.COUNTS["test"]),
     ("train", 1600, (168, 37, 94, 622, 258, 92, 329)),
     ("test", 400, (43, 10, 21, 154, 62, 21, 89)),
     ("test", 50, (5, 2, 2, 19, 8, 3, 11)),
     ("train", 14, (2,) * 7),
 ])
 def test_classes_have_raf_dbs_shares(split, total, counts):
-    found = Counter(label for _, label in synthetic._labels(split, total, 0))
+    found = Counter(label for _, label in dataset._labels(split, total, 0))
     assert tuple(found[label] for label in range(1, 8)) == counts
 
 
 def test_folders_hold_the_counts_of_the_labels(drawn):
     for split, total in (("train", 140), ("test", 70)):
-        wanted = Counter(str(label) for _, label in synthetic._labels(split, total, 0))
+        wanted = Counter(str(label) for _, label in dataset._labels(split, total, 0))
         assert {p.name: len(list(p.iterdir())) for p in (drawn / "DATASET" / split).iterdir()} == wanted
 
 
@@ -91,13 +91,13 @@ def test_the_seed_decides_every_byte(small, tmp_path):
 
 
 def test_a_finished_dataset_is_not_drawn_again(small, monkeypatch):
-    monkeypatch.setattr(synthetic, "draw_face", lambda *_: pytest.fail("a face was drawn again"))
+    monkeypatch.setattr(dataset, "draw_face", lambda *_: pytest.fail("a face was drawn again"))
     before = digest(small)
     assert draw_dataset(small, **SMALL) == small
     for other in ({"seed": 1}, {"train": 21}, {"test": 15}):
         with pytest.raises(ValueError, match="holds faces drawn as"):
             draw_dataset(small, **{**SMALL, **other})
-    monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
+    monkeypatch.setattr(dataset, "VERSION", dataset.VERSION + 1)
     with pytest.raises(ValueError, match="holds faces drawn as"):
         draw_dataset(small, **SMALL)
     assert digest(small) == before
@@ -134,12 +134,12 @@ def test_an_empty_folder_is_filled_and_a_broken_run_leaves_nothing(tmp_path, mon
         return Image.new("RGB", (100, 100))
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic, "draw_face", fail_at_the_tenth)
+        patch.setattr(dataset, "draw_face", fail_at_the_tenth)
         with pytest.raises(RuntimeError, match="lights"):
             draw_dataset(root, **SMALL)
         assert not list(tmp_path.iterdir())
         root.mkdir()
-        patch.setattr(synthetic, "draw_face", lambda *_: Image.new("RGB", (100, 100)))
+        patch.setattr(dataset, "draw_face", lambda *_: Image.new("RGB", (100, 100)))
         draw_dataset(root, **SMALL)
     assert len(list(root.rglob("*.jpg"))) == 34 and [p.name for p in tmp_path.iterdir()] == ["faces"]
 
@@ -152,7 +152,7 @@ def test_the_faster_of_two_runs_wins(small, tmp_path, monkeypatch):
             os.rename(others.pop(), root)
         return Image.new("RGB", (100, 100))
 
-    monkeypatch.setattr(synthetic, "draw_face", other_run_finishes_first)
+    monkeypatch.setattr(dataset, "draw_face", other_run_finishes_first)
     assert draw_dataset(root, **SMALL) == root
     assert digest(root) == digest(small) and [p.name for p in tmp_path.iterdir()] == ["faces"]
 
@@ -173,10 +173,10 @@ def test_the_expressions_can_be_told_apart():
 
 def test_action_units_follow_the_prototypes_and_overlap():
     prototypes = np.zeros((7, 28))
-    for row, units in zip(prototypes, synthetic.PROTOTYPES, strict=True):
+    for row, units in zip(prototypes, dataset.PROTOTYPES, strict=True):
         row[list(units)] = list(units.values())
     rng = np.random.default_rng(0)
-    drawn = np.array([[synthetic._action_units(k, rng) for _ in range(200)] for k in range(7)])
+    drawn = np.array([[dataset._action_units(k, rng) for _ in range(200)] for k in range(7)])
     assert drawn.min() >= 0 and drawn.max() < 2
     of_mean = ((drawn.mean(1)[:, None] - prototypes) ** 2).sum(-1).argmin(-1)
     assert of_mean.tolist() == list(range(7))
@@ -192,8 +192,8 @@ def test_action_units_follow_the_prototypes_and_overlap():
 def test_every_action_unit_moves_its_part_of_the_face(unit, part, least):
     change = np.zeros(100)
     for seed in range(3):
-        calm = np.asarray(portrait.draw(np.zeros(28), np.random.default_rng(seed)), float)
-        moved = np.asarray(portrait.draw(np.eye(28)[unit], np.random.default_rng(seed)), float)
+        calm = np.asarray(face_drawing.draw(np.zeros(28), np.random.default_rng(seed)), float)
+        moved = np.asarray(face_drawing.draw(np.eye(28)[unit], np.random.default_rng(seed)), float)
         change += np.abs(moved - calm).mean((1, 2)) / 3
     assert change[part].mean() > least
     if part != NOSE:  # a wrinkled nose draws the brows and the lip along
@@ -202,7 +202,7 @@ def test_every_action_unit_moves_its_part_of_the_face(unit, part, least):
 
 def test_the_lip_corners_rise_in_a_smile_and_fall_in_grief():
     def shadow_row(unit: int, seed: int) -> float:
-        calm, moved = (np.asarray(portrait.draw(units, np.random.default_rng(seed)).convert("L"), float)
+        calm, moved = (np.asarray(face_drawing.draw(units, np.random.default_rng(seed)).convert("L"), float)
                        for units in (np.zeros(28), np.eye(28)[unit]))
         darker = np.maximum(calm - moved, 0)[64:88, np.r_[24:38, 62:76]].sum(1)
         return np.average(np.arange(24), weights=darker)

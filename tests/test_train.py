@@ -15,13 +15,16 @@ from torchvision.transforms import functional as V
 
 import models
 import train_function
-from fer import CLASS_NAMES, augment, jury
-from fer.balance import Balance
-from fer.checkpoint import read
-from fer.errors import Stopped, UserError
-from fer.report import FILES
-from fer.synthetic import draw_dataset
+from ferlab import CLASS_NAMES
+from ferlab.training.imbalance import Balance
+from ferlab.training.checkpoint import read
+from ferlab.errors import Stopped, UserError
+from ferlab.training.report import FILES
+from ferlab.synthetic.dataset import draw_dataset
 from train_function import Options, parse, train
+from ferlab.training import augment
+import ferlab.training.augment
+from ferlab.inference import notebook
 
 RECIPES = {"imagenet": {"epochs": 3, "lr": 1e-4}, "none": {"epochs": 5, "lr": 1e-3}}
 TIMES = ("images_per_second", "seconds")
@@ -56,7 +59,7 @@ def test_other_data_are_not_called_rafdb(options, tree, capsys):
     (tree / "drawn.json").unlink()
     assert run(options, data=str(tree), epochs=1)["data"] == "other data"
     assert "These are other data: the numbers say nothing about RAF-DB." in capsys.readouterr().out
-    assert jury.overview(jury.seats(options.output)).data.loc["ConvNet", "trained on"] == "other data"
+    assert notebook.overview(notebook.seats(options.output)).data.loc["ConvNet", "trained on"] == "other data"
 
 
 def test_run_folder_is_complete_and_true(options):
@@ -122,7 +125,7 @@ def test_best_model_gives_the_predictions(options):
         table = list(csv.DictReader(file))
     assert [row["image"] for row in table] == data.names
     with torch.no_grad():
-        p = model(train_function.augment.apply(data.images, options.image_size)).softmax(1)
+        p = model(ferlab.training.augment.apply(data.images, options.image_size)).softmax(1)
     expected = torch.tensor([[float(row[name]) for name in CLASS_NAMES] for row in table])
     assert torch.allclose(p, expected, atol=1e-5)
 

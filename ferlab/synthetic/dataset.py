@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fer import CLASS_NAMES, portrait
-from fer.errors import UserError, command
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError, command
+from ferlab.synthetic import face_drawing
 
 VERSION = 1  # of the drawing: raise it when any pixel changes
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
@@ -108,7 +109,7 @@ def _labels(split: str, total: int, seed: int) -> list[tuple[int, int]]:
 
 def draw_face(expression: int, rng: np.random.Generator) -> Image.Image:
     """One face, RGB 100 x 100, with `expression` 0..6 in RAF-DB's order; all else about it is up to `rng`."""
-    return portrait.draw(_action_units(expression, rng), rng)
+    return face_drawing.draw(_action_units(expression, rng), rng)
 
 
 def _action_units(expression: int, rng: np.random.Generator) -> np.ndarray:

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from fer.pages import HEADLINE, Section, machine
-from fer.results import STARTS, Group, collect
-from fer.significance import METRICS, Claim, listed
-from fer.studies import STUDIES, Study, by_label, make_cells, tested
-from fer.tables import number
+from ferlab.analysis.pages import HEADLINE, Section, machine
+from ferlab.analysis.runs import STARTS, Group, collect
+from ferlab.analysis.significance import METRICS, Claim, listed
+from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
+from ferlab.analysis.tables import number
 from models import ARCHITECTURES, NAMES, has_imagenet
 
 PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the higher or the lower mean

@@ -16,11 +16,12 @@ from pandas.io.formats.style import Styler
 from torch import Tensor, nn
 
 import models
-from fer import CLASS_NAMES, faces
-from fer.errors import UserError
-from fer.explain import explain
-from fer.inference import probabilities, trained
-from fer.results import SCRIPTS
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.inference.explain import explain
+from ferlab.inference.predictor import probabilities, trained
+from ferlab.analysis.runs import SCRIPTS
+from ferlab.inference import face_detection
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space: nowrap"}]
 RIGHT, WRONG, ASKED = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable
@@ -180,7 +181,7 @@ def _largest(name: str) -> Tensor:
     """The largest face in a photo."""
     try:
         with open(name, "rb") as file:
-            found = faces.find_faces(faces.open_photo(file.read(faces.MAX_BYTES + 1)))
+            found = face_detection.find_faces(face_detection.open_photo(file.read(face_detection.MAX_BYTES + 1)))
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
                         ) from None

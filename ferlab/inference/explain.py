@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
-from fer.inference import inputs
+from ferlab.inference.predictor import inputs
 
 LAYERS = {  # the last maps that still know where, after their ReLU
     "ConvNet": "features",

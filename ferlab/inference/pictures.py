@@ -11,8 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from fer import CLASS_NAMES, augment
-from fer.plots import BLUE, GREEN, GREY, ORANGE, STYLE
+from ferlab import CLASS_NAMES
+from ferlab.analysis.plots import BLUE, GREEN, GREY, ORANGE, STYLE
+from ferlab.training import augment
 
 SIDE = 1.5  # inches of a face
 

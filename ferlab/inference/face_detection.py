@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from fer.decode import Unusable, opened, upright
-from fer.errors import UserError
+from ferlab.data.image_io import Unusable, opened, upright
+from ferlab.errors import UserError
 
 SIDE = 100  # pixels
 # RAF-DB's own means of left eye, right eye and mouth, x and y in pixels: benchmarks/results/alignment.json

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer import CLASS_NAMES, plots, significance
-from fer.balance import STRATEGIES
-from fer.results import STARTS, Group, Result, collect
-from fer.significance import Claim, bootstrap, interval, scores, words
-from fer.tables import Table, percent
+from ferlab import CLASS_NAMES
+from ferlab.training.imbalance import STRATEGIES
+from ferlab.analysis.runs import STARTS, Group, Result, collect
+from ferlab.analysis.significance import Claim, bootstrap, interval, scores, words
+from ferlab.analysis.tables import Table, percent
+from ferlab.analysis import significance, plots
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
 SHOWN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1",

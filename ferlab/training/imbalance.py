@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer import metrics
+from ferlab.analysis import metrics
 
 STRATEGIES = {
     "none": "every image once an epoch, plain cross-entropy",

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer import CLASS_NAMES, device, metrics, plots
-from fer.checkpoint import hold, read, save_model, sweep, write_atomically
-from fer.errors import Stopped, UserError
-from fer.folder import checkpoint, place, refuse, resume_command
+from ferlab import CLASS_NAMES
+from ferlab.training.checkpoint import hold, read, save_model, sweep, write_atomically
+from ferlab.errors import Stopped, UserError
+from ferlab.training.run_folder import checkpoint, place, refuse, resume_command
+from ferlab.training import runtime
+from ferlab.analysis import metrics, plots
 
 FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
          "curves.png", "confusion_matrix.png")
@@ -32,7 +34,7 @@ class Run:
     A context manager, which holds the folder: no other run can write into it meanwhile.
     """
 
-    def __init__(self, model: nn.Module, options, setup: device.Setup) -> None:
+    def __init__(self, model: nn.Module, options, setup: runtime.Setup) -> None:
         self.name, self.options, self.setup = model.built["name"], options, setup
         self.parameters = sum(p.numel() for p in model.parameters())
         self.folder = place(self.name, options)
@@ -68,7 +70,7 @@ class Run:
         start = start.get(self.options.weights, f"from {self.options.weights}")
         self.say(
             f"{self.name} {start}: {self.parameters:,} parameters, {self.options.image_size} pixels, "
-            f"{device.describe(self.setup)}\n{found}\nrun: {self.folder}"
+            f"{runtime.describe(self.setup)}\n{found}\nrun: {self.folder}"
         )
         if self.main:
             try:
@@ -183,7 +185,7 @@ class Run:
             "counts": {name: part.counts for name, part in self.sets.items()},
             "skipped_images": self.sets["train"].skipped, "split_hash": state["split_hash"],
             "train_hash": state["train_hash"], "test_hash": state["test_hash"],
-            "environment": device.environment(self.setup),
+            "environment": runtime.environment(self.setup),
         }
         save_model(self.folder / "best_model.pth", state, model.state_dict(), post_hoc_tau=tau)
         if test_set:

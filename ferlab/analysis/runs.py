@@ -17,10 +17,11 @@ from types import NoneType
 import numpy as np
 import pandas as pd
 
-from fer import CLASS_NAMES, metrics
-from fer.errors import UserError
-from fer.synthetic import COUNTS
+from ferlab import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.synthetic.dataset import COUNTS
 from models import NAMES
+from ferlab.analysis import metrics
 
 HERE = Path(__file__).resolve().parent.parent
 SCRIPTS = {name: HERE / f"train_{'ResNet' if name == 'ResNet18' else name}.py" for name in NAMES}

@@ -18,7 +18,7 @@ import torch.distributed as dist
 import torchvision
 from torch import nn
 
-from fer.errors import UserError
+from ferlab.errors import UserError
 
 
 @dataclass

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from fer import CLASS_NAMES
-from fer.archive import MAX_FILE, open_zip
-from fer.errors import UserError, first_ten
+from ferlab import CLASS_NAMES
+from ferlab.data.archive import MAX_FILE, open_zip
+from ferlab.errors import UserError, first_ten
 
 LABEL_FILE = "EmoLabel/list_patition_label.txt"  # the release spells it so
 ALIGNED = "Image/aligned"

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fer import augment, device
-from fer.batches import degrade
-from fer.errors import UserError
+from ferlab.training.batches import degrade
+from ferlab.errors import UserError
+from ferlab.training import augment, runtime
 
 BATCH = 256
 
@@ -47,12 +47,12 @@ def inputs(model: nn.Module, faces: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def probabilities(models: Sequence[nn.Module], faces: Tensor, *, setup: device.Setup | None = None) -> Tensor:
+def probabilities(models: Sequence[nn.Module], faces: Tensor, *, setup: runtime.Setup | None = None) -> Tensor:
     """float32 (N, 7) on the host for uint8 faces (N, 3, 100, 100): the mean of the models' probabilities.
 
     The models must be on `setup`'s device and in eval mode; without `setup` all runs on the CPU in fp32.
     """
-    setup = setup or device.Setup(torch.device("cpu"), None)
+    setup = setup or runtime.Setup(torch.device("cpu"), None)
     answers = []
     for batch in faces.split(BATCH):
         total = torch.zeros(())

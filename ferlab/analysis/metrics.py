@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer import CLASS_NAMES
-from fer.device import Setup
+from ferlab import CLASS_NAMES
+from ferlab.training.runtime import Setup
 
 BINS, RESAMPLES = 15, 2000
 

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer import CLASS_NAMES
-from fer.metrics import from_confusion
-from fer.tables import Table, p_text, points
+from ferlab import CLASS_NAMES
+from ferlab.analysis.metrics import from_confusion
+from ferlab.analysis.tables import Table, p_text, points
 
 LEVEL = 0.05
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from fer.errors import UserError, first_ten
+from ferlab.errors import UserError, first_ten
 
 MAX_FILES, MAX_BYTES = 2 * 15_341, 2 * 39_021_420  # twice of what RAF-DB's zip has and unpacks to
 MAX_FILE = 1 << 20  # bytes; RAF-DB's largest file is a CSV of a third of that

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TypeVar
 
-from fer.errors import UserError
+from ferlab.errors import UserError
 
 T = TypeVar("T")
 

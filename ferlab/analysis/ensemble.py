@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer import metrics
-from fer.results import Group
-from fer.significance import listed
+from ferlab.analysis.runs import Group
+from ferlab.analysis.significance import listed
+from ferlab.analysis import metrics
 
 BEST = 3  # so many models make the small ensemble
 

@@ -15,10 +15,10 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tqdm.auto import tqdm
 
-from fer.archive import MAX_BYTES, unpack
-from fer.errors import UserError, command
-from fer.layout import find
-from fer.synthetic import COUNTS
+from ferlab.data.archive import MAX_BYTES, unpack
+from ferlab.errors import UserError, command
+from ferlab.data.layout import find
+from ferlab.synthetic.dataset import COUNTS
 
 NAME = "raf-db-dataset"
 URL = "https://www.kaggle.com/api/v1/datasets/download/shuvoalok/raf-db-dataset"
