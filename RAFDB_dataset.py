@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ferlab import CLASS_NAMES
-from ferlab.training.checkpoint import replace_file
 from ferlab.data.image_io import Unusable, opened, upright
-from ferlab.errors import UserError, command, first_ten
 from ferlab.data.layout import Row, Source, find
-from ferlab.synthetic.dataset import COUNTS as KNOWN_COUNTS
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.data.rafdb import COUNTS as KNOWN_COUNTS
+from ferlab.errors import UserError, command, first_ten
 from ferlab.synthetic.dataset import VERSION, draw_dataset
+from ferlab.training.checkpoint import replace_file
 
 SIDE = 100  # pixels
 MODES = ("RGB", "L", "CMYK", "P", "RGBA", "LA", "1")  # 8 bits a channel or fewer: Pillow makes RGB of them

@@ -10,13 +10,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ferlab.analysis.answer import answer, lacking
-from ferlab.training.checkpoint import replace_file
-from ferlab.errors import UserError, command
-from ferlab.analysis.pages import HEADLINE, MAIN, PICTURES, Section, costs, machine, picture_name, png, published
+from ferlab.analysis.pages import (
+    HEADLINE,
+    MAIN,
+    PICTURES,
+    Section,
+    costs,
+    machine,
+    picture_name,
+    png,
+    published,
+)
 from ferlab.analysis.plots import overview
 from ferlab.analysis.runs import HERE, STARTS, Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.tables import Table, number
+from ferlab.errors import UserError, command
+from ferlab.training.checkpoint import replace_file
 from models import NAMES
 from RAFDB_dataset import KNOWN_COUNTS
 
@@ -30,7 +40,7 @@ Numbers are per cent: mean ± standard deviation over the seeds [95 % interval],
 resample test images and seeds, and in a paired test all models see the same images: McNemar's test and a
 paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's correction over all pairs. A model
 is called better only where the corrected p is below 0.05, the two intervals do not overlap, and both have two
-seeds or more; `fer/significance.py` says how and why. Where a model has several recipes, the one with the
+seeds or more; `ferlab/analysis/significance.py` says how and why. Where a model has several recipes, the one with the
 best val macro-F1 stands for it in tests and pictures. Brackets behind a name say where a run departs from the
 recipe that its script holds today; such runs are not in the README's table. An ensemble takes the mean of the
 probabilities, first over a model's seeds, then over the models; its interval resamples test images only, and

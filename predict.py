@@ -3,7 +3,7 @@
 python predict.py photo.jpg folder/ --model results/ResNet18/seed0
 python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv
 
-Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see fer/faces.py).
+Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see ferlab/inference/face_detection.py).
 Exit code 1 where a file could not be used or no face was found in it, 2 where the work could not go on.
 """
 
@@ -25,11 +25,11 @@ from torch import nn
 from tqdm import tqdm
 
 import models
-from ferlab import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError, command
+from ferlab.inference import face_detection
 from ferlab.inference.predictor import find, probabilities, trained
 from ferlab.training import runtime
-from ferlab.inference import face_detection
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)

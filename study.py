@@ -30,20 +30,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import models
-from ferlab import CLASS_NAMES
-from ferlab.training.batches import Batches
-from ferlab.training.checkpoint import write_atomically
-from ferlab.cli import flag, typed
-from ferlab.errors import Stopped, UserError, command
-from ferlab.training.run_folder import place
-from ferlab.training.interrupt import Interrupt
-from ferlab.data.layout import is_drawn
 from ferlab.analysis.runs import HERE, NOT_RECIPE, SCRIPTS, committed
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
+from ferlab.cli import flag, typed
+from ferlab.data.layout import is_drawn
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import Stopped, UserError, command
+from ferlab.training import runtime
+from ferlab.training.batches import Batches
+from ferlab.training.checkpoint import write_atomically
+from ferlab.training.interrupt import Interrupt
+from ferlab.training.run_folder import place
 from RAFDB_dataset import RAFDBDataset
 from train_function import Options, evaluate
-from ferlab.training import runtime
 
 IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
 CHEAPEST_FIRST = ("ConvNet", "GoogLeNet", "ResNet18", "VGG16", "ViT-B16", "ViT-mod")

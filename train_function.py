@@ -18,20 +18,20 @@ from tqdm import tqdm
 
 import models
 from ferlab import cli
-from ferlab.training.imbalance import STRATEGIES, Balance
+from ferlab.analysis import metrics
+from ferlab.cli import option
+from ferlab.errors import UserError
+from ferlab.training import augment, runtime
 from ferlab.training.batches import Batches
 from ferlab.training.checkpoint import Keeper, read
-from ferlab.cli import option
 from ferlab.training.ema import EMA
-from ferlab.errors import UserError
-from ferlab.training.run_folder import checkpoint, refuse
+from ferlab.training.imbalance import STRATEGIES, Balance
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.optim import Schedule, make_optimizer
 from ferlab.training.report import Run
 from ferlab.training.resizing import size_at
+from ferlab.training.run_folder import checkpoint, refuse
 from RAFDB_dataset import RAFDBDataset, describe, open_source
-from ferlab.training import augment, runtime
-from ferlab.analysis import metrics
 
 
 @dataclass

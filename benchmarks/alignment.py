@@ -3,10 +3,10 @@
     python benchmarks/alignment.py --data raf-db-dataset --model results/ResNet18/seed0
 
 Writes benchmarks/results/alignment.json. Needs the detector: pip install --no-deps facenet-pytorch
-position    the detector's points on RAF-DB's own aligned training images; fer/faces.py holds their means
+position    the detector's points on RAF-DB's own aligned training images; ferlab/inference/face_detection.py holds their means
 agreement   test images put into pictures of 800 x 600 pixels in three ways: "scaled" to 1 to 4 times their
             size, "tilted" by up to 20 degrees too, "turned" by any angle. Each face is then cut out again in
-            three ways: by fer/faces.py ("aligned"), as the detector's box without alignment ("box"), and back
+            three ways: by ferlab/inference/face_detection.py ("aligned"), as the detector's box without alignment ("box"), and back
             by the way it came ("known": what scaling alone costs)
 """
 
@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 import models  # noqa: E402
 from ferlab import cli
-from ferlab.training.checkpoint import write_atomically  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
-from ferlab.inference.predictor import find, probabilities  # noqa: E402
-from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 from ferlab.inference import face_detection
+from ferlab.inference.predictor import find, probabilities  # noqa: E402
+from ferlab.training.checkpoint import write_atomically  # noqa: E402
+from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

@@ -37,8 +37,8 @@ from benchmarks.ways import Case, timed  # noqa: E402
 from ferlab import cli
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
-from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 from ferlab.training import runtime
+from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))

@@ -19,12 +19,12 @@ from torchvision import transforms
 
 import models
 import train_function
-from ferlab.training.imbalance import Balance
+from ferlab.training import augment, runtime
 from ferlab.training.batches import Batches
 from ferlab.training.ema import EMA
+from ferlab.training.imbalance import Balance
 from ferlab.training.optim import make_optimizer
 from RAFDB_dataset import RAFDBDataset
-from ferlab.training import augment, runtime
 
 ROOT = Path(__file__).resolve().parents[1]
 LR = 1e-5  # nothing may diverge in the time it takes; the clock does not care

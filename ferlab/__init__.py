@@ -1,11 +1,1 @@
-"""The parts of the suite, one job each."""
-
-CLASS_NAMES = (
-    "Surprise",
-    "Fear",
-    "Disgust",
-    "Happiness",
-    "Sadness",
-    "Anger",
-    "Neutral",
-)  # labels 1..7, minus one
+"""The parts of the suite, in five rooms: data, synthetic, training, analysis and inference."""

@@ -15,8 +15,8 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
-from ferlab.training.checkpoint import read
 from ferlab.errors import UserError
+from ferlab.training.checkpoint import read
 from models import VGG, GoogLeNet, ResNet, ViT
 from models.ConvNet import convnet
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["train_function", "pytest", "fer.plots"])
+CONTEXT.set_forkserver_preload(["train_function", "pytest", "ferlab.analysis.plots"])
 
 
 class Done(NamedTuple):

@@ -8,12 +8,12 @@ import pytest
 from test_compare import left_out, make_run, many, row, run_compare, section, spread
 
 import compare
+from ferlab.analysis import plots
 from ferlab.analysis.answer import answer
-from ferlab.errors import UserError
 from ferlab.analysis.pages import published
 from ferlab.analysis.runs import collect
+from ferlab.errors import UserError
 from models import NAMES
-from ferlab.analysis import plots
 
 MARKED = "<!-- results -->\n<!-- /results -->\n"
 
@@ -167,7 +167,7 @@ def test_a_foreign_model_costs_neither_a_traceback_nor_pictures(tmp_path, monkey
 
 
 def test_a_new_model_without_a_script_or_a_colour_is_left_out(tmp_path, monkeypatch):
-    import fer.results as runs
+    import ferlab.analysis.runs as runs
 
     make_run(tmp_path)
     monkeypatch.setitem(runs.SCRIPTS, "ConvNet", tmp_path / "train_New.py")

@@ -1,4 +1,4 @@
-"""fer/augment.py: each function alone; its draws and results beside those of torchvision's transforms."""
+"""ferlab/training/augment.py: each function alone; its draws and results beside those of torchvision's transforms."""
 
 import math
 
@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torchvision import transforms
 from torchvision.transforms import functional as V
 
-from ferlab.training.augment import MEAN, STD, Draws
 from ferlab.training import augment
+from ferlab.training.augment import MEAN, STD, Draws
 
 QUANTILES = torch.tensor([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
 

@@ -1,13 +1,13 @@
-"""fer/batches.py: what an epoch visits, how processes share it, and that it is the same from host memory."""
+"""ferlab/training/batches.py: what an epoch visits, how processes share it, and that it is the same from host memory."""
 
 import contextlib
 
 import pytest
 import torch
 
+from ferlab.training import augment
 from ferlab.training.batches import Batches, degrade
 from ferlab.training.runtime import Setup, generator
-from ferlab.training import augment
 
 IMAGES = torch.randint(0, 256, (23, 3, 40, 40), generator=generator(1), dtype=torch.uint8)
 NUMBERS = torch.arange(23)  # as labels: every image says which one it is

@@ -18,9 +18,9 @@ import torch
 from trees import as_a_user
 
 import models
-from ferlab import CLASS_NAMES
-from ferlab.training.checkpoint import FORMAT, Keeper, digest, read, save, sweep, write_atomically
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.training.checkpoint import FORMAT, Keeper, digest, read, save, sweep, write_atomically
 
 
 def state(**changes) -> dict:
@@ -163,7 +163,7 @@ def test_forged_contents_are_refused(tmp_path, changes, said):
 
 
 def test_trees_without_end_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("fer.checkpoint.MAX_VALUES", 20_000)
+    monkeypatch.setattr("ferlab.training.checkpoint.MAX_VALUES", 20_000)
     path, unfolds, deep, circle = tmp_path / "x.pth", [0] * 100, [], []
     for _ in range(8):
         unfolds = [unfolds] * 100  # 10 ** 18 values in a file of some kilobytes

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 import compare
-from ferlab import CLASS_NAMES
-from ferlab.errors import UserError
+from ferlab.analysis import metrics
 from ferlab.analysis.pages import Section
 from ferlab.analysis.runs import collect, committed
 from ferlab.analysis.significance import words
-from ferlab.synthetic.dataset import COUNTS
-from ferlab.analysis import metrics
+from ferlab.data.rafdb import CLASS_NAMES, COUNTS
+from ferlab.errors import UserError
 
 
 def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=None, sure=0.6, drawn=False,

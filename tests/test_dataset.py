@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from trees import IMAGE, RAMP, encode, first_face, kaggle
 
 import RAFDB_dataset
-from ferlab import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset, decode_face, describe, open_source
 
@@ -184,7 +184,7 @@ def test_skip_bad_leaves_training_images_out_and_counts_them(drawn, tree):
 
 def test_damage_to_drawn_faces_and_to_a_zip_says_how_to_mend_it(tree, kaggle_zip, tmp_path):
     first_face(tree).unlink()
-    assert f"remove {tree} and type python -m fer.synthetic {tree}" in refusal(tree, "train")
+    assert f"remove {tree} and type python -m ferlab.synthetic.dataset {tree}" in refusal(tree, "train")
     data = bytearray(kaggle_zip.read_bytes())
     data[data.index(b"\xff\xd8\xff") + 1000] ^= 0xFF  # one byte of the first image
     path = tmp_path / "damaged.zip"

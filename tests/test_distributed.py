@@ -18,10 +18,9 @@ from test_resume import assert_equal
 from test_train import rows, stop_at_epoch, stop_at_step
 from trees import first_face
 
-import models
-import train_function
-from ferlab.training.checkpoint import read
 import ferlab.analysis.metrics
+import models
+from ferlab.training.checkpoint import read
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -29,7 +28,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPT = textwrap.dedent("""
     import sys
     import models
-    from fer.errors import command
+    from ferlab.errors import command
     from models.ConvNet import ConvNet
     from train_function import parse, train
 

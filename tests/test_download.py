@@ -10,10 +10,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from ferlab.data.archive import unpack
-from ferlab.errors import UserError
-from ferlab.data.layout import find
 from ferlab.data import download
+from ferlab.data.archive import unpack
+from ferlab.data.layout import find
+from ferlab.errors import UserError
 
 URL = "https://mirror.example/raf-db-dataset"
 

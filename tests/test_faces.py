@@ -12,8 +12,8 @@ from trees import FACE, IMAGE, encode
 
 from benchmarks import alignment
 from ferlab.errors import UserError
-from RAFDB_dataset import RAFDBDataset
 from ferlab.inference import face_detection
+from RAFDB_dataset import RAFDBDataset
 
 MEASURED = Path(__file__).parents[1] / "benchmarks/results/alignment.json"
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255))  # left eye, right eye, corners of the mouth

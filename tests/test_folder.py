@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ferlab.data.layout import is_drawn
 from ferlab.errors import UserError
 from ferlab.training.run_folder import place, refuse
-from ferlab.data.layout import is_drawn
 
 
 @pytest.fixture

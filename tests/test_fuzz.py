@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from trees import IMAGE, encode, kaggle, official, zipped
 
 import RAFDB_dataset
-from ferlab.errors import UserError
 from ferlab.data.layout import find
+from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset, decode_face
 
 FUZZ, SEED = int(os.environ.get("FUZZ", 300)), int(os.environ.get("FUZZ_SEED", 0))

@@ -10,8 +10,8 @@ import pytest
 from trees import FACE, as_a_user, kaggle, official, zipped
 
 from ferlab.data.archive import MAX_FILE
-from ferlab.errors import UserError
 from ferlab.data.layout import find
+from ferlab.errors import UserError
 
 
 def message(path) -> str:

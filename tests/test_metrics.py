@@ -7,9 +7,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from ferlab import CLASS_NAMES
-from ferlab.training import runtime
 from ferlab.analysis import metrics
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.training import runtime
 
 
 @pytest.fixture

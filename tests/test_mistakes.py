@@ -17,9 +17,9 @@ import pytest
 from scripts import Script, run
 from test_train import rows
 
-import ferlab.training.imbalance
 import ferlab.analysis.metrics
 import ferlab.analysis.plots
+import ferlab.training.imbalance
 from ferlab.training.checkpoint import read
 
 KILLS = int(os.environ.get("KILLS", 240)) // 40
@@ -56,10 +56,10 @@ OPTIONS = {
     "endless data path": (["--data", "x" * 5000], "does not exist"),
     "name that argparse swallows": (["--name=--"], "--name cannot be --"),
     "empty checkpoint": (["--resume="], "argument --resume: it is empty"),
-    "a folder as checkpoint": (["--resume", "fer"], "there is no checkpoint fer"),
+    "a folder as checkpoint": (["--resume", "ferlab"], "there is no checkpoint ferlab"),
     "no run to resume": (["--resume"], "there is no checkpoint"),
     "weights that are code": (["--weights", "compare.py"], "compare.py ("),
-    "weights that are a folder": (["--weights", "fer"], "there is no checkpoint fer"),
+    "weights that are a folder": (["--weights", "ferlab"], "there is no checkpoint ferlab"),
     "a stray word": (["fast"], "there is no option fast"),
 }
 

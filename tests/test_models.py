@@ -7,7 +7,7 @@ import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from ferlab import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.training import checkpoint
 

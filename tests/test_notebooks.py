@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import models
-from ferlab import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
-from ferlab.inference.predictor import trained
-from ferlab.inference.pictures import portrait
-from RAFDB_dataset import RAFDBDataset
 from ferlab.inference import notebook
+from ferlab.inference.pictures import portrait
+from ferlab.inference.predictor import trained
+from RAFDB_dataset import RAFDBDataset
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ("setup_dataset.ipynb", "test.ipynb")

@@ -19,14 +19,14 @@ from trees import FACE, IMAGE, encode
 
 import models
 import predict
-from ferlab import CLASS_NAMES
-from ferlab.training.checkpoint import save
-from ferlab.errors import UserError
-from ferlab.inference.predictor import probabilities
-from RAFDB_dataset import RAFDBDataset
 from ferlab.data import image_io
-from ferlab.training import runtime
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import UserError
 from ferlab.inference import face_detection
+from ferlab.inference.predictor import probabilities
+from ferlab.training import runtime
+from ferlab.training.checkpoint import save
+from RAFDB_dataset import RAFDBDataset
 
 ROOT = Path(__file__).parents[1]
 

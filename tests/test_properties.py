@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_fuzz import QUICK, in_words, spoiled
 
-from ferlab import CLASS_NAMES, cli
-from ferlab.training.checkpoint import FORMAT, digest, read, save
-from ferlab.errors import UserError
-from train_function import Options, parse
+from ferlab import cli
 from ferlab.analysis import metrics
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.training.checkpoint import FORMAT, digest, read, save
+from train_function import Options, parse
 
 RECIPES = {"none": {"epochs": 5, "lr": 1e-3}}
 VALUES = ["0", "1", "-1", "1e999", "nan", "-0", "none", "auto", "sampler", "synthetic", "--", "-x",

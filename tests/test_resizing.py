@@ -13,16 +13,16 @@ from test_resume import assert_equal
 from test_train import folder, rows, run, stop_at_epoch, stop_at_step
 from torch import nn
 
+import ferlab.analysis.metrics
 import models
 import train_function
+from ferlab.analysis import plots
+from ferlab.errors import Stopped, UserError
+from ferlab.training import report
 from ferlab.training.checkpoint import read
 from ferlab.training.ema import EMA
-from ferlab.errors import Stopped, UserError
 from ferlab.training.resizing import first_full, size_at
 from train_function import parse
-from ferlab.training import report
-import ferlab.analysis.metrics
-from ferlab.analysis import plots
 
 
 def schedule(epochs, start, full):

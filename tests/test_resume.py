@@ -14,14 +14,14 @@ import pytest
 import torch
 from test_train import RECIPES, TIMES, folder, rows, run, stop_at_epoch, stop_at_step
 
+import ferlab.analysis.metrics
 import ferlab.training.checkpoint
 import train_function
-from ferlab.training.checkpoint import read, save
 from ferlab.errors import Stopped, UserError
+from ferlab.training import runtime
+from ferlab.training.checkpoint import read, save
 from ferlab.training.run_folder import resume_command
 from train_function import parse
-from ferlab.training import runtime
-import ferlab.analysis.metrics
 
 SIZES = {"ConvNet": 40, "ResNet18": 32, "VGG16": 32, "GoogLeNet": 32, "ViT-B16": 32, "ViT-mod": 20}
 EVERY = list(SIZES) if os.environ.get("ALL_MODELS") else ["GoogLeNet"]
@@ -63,7 +63,7 @@ def stopped_in_epoch_2(options, name="ConvNet"):
 def test_resume_is_exact_wherever_it_stopped(options, tmp_path, monkeypatch, name, size, where, kept):
     options = replace(options, image_size=size)
     if kept == "in memory":  # the checkpoint at the stop is the copy that Keeper holds back
-        monkeypatch.setattr("fer.checkpoint.Keeper.WAIT", 1e9)
+        monkeypatch.setattr("ferlab.training.checkpoint.Keeper.WAIT", 1e9)
     whole = replace(options, output=str(tmp_path / "whole"))
     parts = replace(options, output=str(tmp_path / "parts"))
     run(whole, name)

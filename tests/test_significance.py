@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ferlab.analysis.significance import Claim, bootstrap, compare, holm, interval, mcnemar, p_value, words
 from ferlab.analysis import metrics
+from ferlab.analysis.significance import Claim, bootstrap, compare, holm, interval, mcnemar, p_value, words
 
 LABELS = np.arange(2100) % 7
 

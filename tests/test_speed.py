@@ -11,8 +11,8 @@ import models
 import train_function
 from benchmarks import speed, table, ways
 from ferlab.errors import UserError
-from RAFDB_dataset import RAFDBDataset
 from ferlab.training import runtime
+from RAFDB_dataset import RAFDBDataset
 
 ENTRY = {
     "model": "ConvNet", "image_size": 100, "batch_size": 64, "precision": "bf16", "compile": False,

@@ -15,11 +15,11 @@ from test_compare import make_run, spread
 
 import ferlab.training.run_folder
 import study
-from ferlab import CLASS_NAMES
-from ferlab.errors import UserError
-from ferlab.data.layout import is_drawn
 from ferlab.analysis.runs import committed
 from ferlab.analysis.studies import STUDIES, write_page
+from ferlab.data.layout import is_drawn
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = committed("ConvNet", ["--weights", "none"]).epochs

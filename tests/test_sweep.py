@@ -9,8 +9,8 @@ import pytest
 from test_study import FEW, ROOT, planned  # noqa: F401
 
 import study
-from ferlab.errors import UserError
 from ferlab.analysis.sweeps import combinations, write_sweep
+from ferlab.errors import UserError
 from models import NAMES
 
 

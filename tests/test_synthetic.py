@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferlab.synthetic.dataset import draw_dataset, draw_face
 from ferlab.synthetic import dataset, face_drawing
+from ferlab.synthetic.dataset import draw_dataset, draw_face
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"train": 20, "test": 14}
@@ -212,7 +212,7 @@ def test_the_lip_corners_rise_in_a_smile_and_fall_in_grief():
 
 def test_the_command_line_draws_and_explains_itself(tmp_path):
     def run(*args: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "fer.synthetic", str(tmp_path / "faces"), *args]
+        command = [sys.executable, "-m", "ferlab.synthetic.dataset", str(tmp_path / "faces"), *args]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     done = run("--train", "15", "--test", "14", "--seed", "3")

@@ -13,18 +13,18 @@ import torch
 from torchvision import transforms
 from torchvision.transforms import functional as V
 
+import ferlab.training.augment
 import models
 import train_function
-from ferlab import CLASS_NAMES
-from ferlab.training.imbalance import Balance
-from ferlab.training.checkpoint import read
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError
-from ferlab.training.report import FILES
-from ferlab.synthetic.dataset import draw_dataset
-from train_function import Options, parse, train
-from ferlab.training import augment
-import ferlab.training.augment
 from ferlab.inference import notebook
+from ferlab.synthetic.dataset import draw_dataset
+from ferlab.training import augment
+from ferlab.training.checkpoint import read
+from ferlab.training.imbalance import Balance
+from ferlab.training.report import FILES
+from train_function import Options, parse, train
 
 RECIPES = {"imagenet": {"epochs": 3, "lr": 1e-4}, "none": {"epochs": 5, "lr": 1e-3}}
 TIMES = ("images_per_second", "seconds")

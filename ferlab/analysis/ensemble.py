@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ferlab.analysis import metrics
 from ferlab.analysis.runs import Group
 from ferlab.analysis.significance import listed
-from ferlab.analysis import metrics
 
 BEST = 3  # so many models make the small ensemble
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ferlab import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.training.runtime import Setup
 
 BINS, RESAMPLES = 15, 2000

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlab import CLASS_NAMES
+from ferlab.analysis import plots, significance
 from ferlab.analysis.ensemble import Ensemble, ensembles
-from ferlab.errors import UserError
 from ferlab.analysis.metrics import reliability
 from ferlab.analysis.runs import STARTS, Group, Result
 from ferlab.analysis.significance import bootstrap, interval, words
 from ferlab.analysis.tables import Table, number, percent
-from ferlab.analysis import significance, plots
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import UserError
 
 MAIN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
 OTHER = {"weighted_f1": "Weighted F1", "top2": "Top-2", "top3": "Top-3", "ece": "ECE"}

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ferlab import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES
 
 # Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
 BLUE, ORANGE, GREEN, GREY, PURPLE, AMBER, SKY = (

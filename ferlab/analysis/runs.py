@@ -17,13 +17,12 @@ from types import NoneType
 import numpy as np
 import pandas as pd
 
-from ferlab import CLASS_NAMES
-from ferlab.errors import UserError
-from ferlab.synthetic.dataset import COUNTS
-from models import NAMES
 from ferlab.analysis import metrics
+from ferlab.data.rafdb import CLASS_NAMES, COUNTS
+from ferlab.errors import UserError
+from models import NAMES
 
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parents[2]
 SCRIPTS = {name: HERE / f"train_{'ResNet' if name == 'ResNet18' else name}.py" for name in NAMES}
 NOT_RECIPE = ("seed", "output", "name", "data", "device", "amp", "compile", "resume", "overwrite",
               "tensorboard", "deterministic", "test")  # what may differ between two runs of one recipe

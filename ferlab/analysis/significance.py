@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferlab import CLASS_NAMES
 from ferlab.analysis.metrics import from_confusion
 from ferlab.analysis.tables import Table, p_text, points
+from ferlab.data.rafdb import CLASS_NAMES
 
 LEVEL = 0.05
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferlab import CLASS_NAMES
-from ferlab.training.imbalance import STRATEGIES
+from ferlab.analysis import plots, significance
 from ferlab.analysis.runs import STARTS, Group, Result, collect
 from ferlab.analysis.significance import Claim, bootstrap, interval, scores, words
 from ferlab.analysis.tables import Table, percent
-from ferlab.analysis import significance, plots
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.training.imbalance import STRATEGIES
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
 SHOWN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1",
@@ -24,7 +24,7 @@ HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
 Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
 in each series; one is called better only where the corrected p is below 0.05, the intervals do not overlap,
-and both have two seeds or more (`fer/significance.py`). Brackets behind a name say where the runs depart from
+and both have two seeds or more (`ferlab/analysis/significance.py`). Brackets behind a name say where the runs depart from
 the recipe that the model's script holds today."""
 
 

@@ -8,9 +8,9 @@ from collections import defaultdict
 from itertools import product
 from pathlib import Path
 
-from ferlab.training.checkpoint import write_atomically
-from ferlab.errors import UserError
 from ferlab.analysis.tables import Table, number
+from ferlab.errors import UserError
+from ferlab.training.checkpoint import write_atomically
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 ABOUT = """\

@@ -1,0 +1,1 @@
+"""RAF-DB from files: layouts, archives, downloads, decoding."""

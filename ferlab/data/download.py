@@ -1,6 +1,6 @@
 """RAF-DB onto this machine: a zip or folder that is there already, or the Kaggle mirror's zip, over https.
 
-python -m fer.download                               # raf-db-dataset.zip and, from it, raf-db-dataset/
+python -m ferlab.data.download                               # raf-db-dataset.zip and, from it, raf-db-dataset/
 """
 
 import os
@@ -16,9 +16,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from tqdm.auto import tqdm
 
 from ferlab.data.archive import MAX_BYTES, unpack
-from ferlab.errors import UserError, command
 from ferlab.data.layout import find
-from ferlab.synthetic.dataset import COUNTS
+from ferlab.data.rafdb import COUNTS
+from ferlab.errors import UserError, command
 
 NAME = "raf-db-dataset"
 URL = "https://www.kaggle.com/api/v1/datasets/download/shuvoalok/raf-db-dataset"
@@ -148,7 +148,7 @@ def _wrong(path: Path, counts: dict) -> str:
 @command
 def main() -> None:
     if len(sys.argv) > 1:
-        raise UserError("usage: python -m fer.download")
+        raise UserError("usage: python -m ferlab.data.download")
     print(obtain())
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ferlab import CLASS_NAMES
 from ferlab.data.archive import MAX_FILE, open_zip
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError, first_ten
 
 LABEL_FILE = "EmoLabel/list_patition_label.txt"  # the release spells it so
@@ -50,7 +50,7 @@ class Source(NamedTuple):
     def remedy(self) -> str:
         """A sentence on what to do when something in it is wrong."""
         if self.drawn:
-            return f"These are drawn faces: remove {self.root} and type python -m fer.synthetic {self.root}"
+            return f"These are drawn faces: remove {self.root} and type python -m ferlab.synthetic.dataset {self.root}"
         return f"Mend these files, or remove {self.root} and fetch RAF-DB again with setup_dataset.ipynb."
 
 

@@ -16,12 +16,12 @@ from pandas.io.formats.style import Styler
 from torch import Tensor, nn
 
 import models
-from ferlab import CLASS_NAMES
+from ferlab.analysis.runs import SCRIPTS
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.inference import face_detection
 from ferlab.inference.explain import explain
 from ferlab.inference.predictor import probabilities, trained
-from ferlab.analysis.runs import SCRIPTS
-from ferlab.inference import face_detection
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space: nowrap"}]
 RIGHT, WRONG, ASKED = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable

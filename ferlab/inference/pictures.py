@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ferlab import CLASS_NAMES
 from ferlab.analysis.plots import BLUE, GREEN, GREY, ORANGE, STYLE
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.training import augment
 
 SIDE = 1.5  # inches of a face

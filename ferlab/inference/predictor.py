@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ferlab.training.batches import degrade
 from ferlab.errors import UserError
 from ferlab.training import augment, runtime
+from ferlab.training.batches import degrade
 
 BATCH = 256
 

@@ -1,0 +1,1 @@
+"""Drawn faces in RAF-DB's own layout."""

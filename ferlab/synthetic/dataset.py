@@ -1,7 +1,7 @@
 """Drawn faces in RAF-DB's Kaggle layout, so that the whole suite runs without RAF-DB.
 
-    python -m fer.synthetic FOLDER                       # also --train 1600 --test 400 --seed 0
-    python -m fer.synthetic docs/faces.png                # a sheet of them
+    python -m ferlab.synthetic.dataset FOLDER                       # also --train 1600 --test 400 --seed 0
+    python -m ferlab.synthetic.dataset docs/faces.png                # a sheet of them
 """
 
 import argparse
@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ferlab import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 from ferlab.errors import UserError, command
 from ferlab.synthetic import face_drawing
 
 VERSION = 1  # of the drawing: raise it when any pixel changes
-COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
 NAMES = {"train": "train_{:05d}_aligned.jpg", "test": "test_{:04d}_aligned.jpg"}  # digits as RAF-DB has them
 PROTOTYPES = (  # action unit -> intensity at full strength, after EMFACS (Friesen and Ekman, 1983)
     {1: 1, 2: 1, 5: 1, 25: 1, 26: 1},
@@ -139,7 +138,7 @@ def sheet(columns: int = 8, *, seed: int = 0) -> Image.Image:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m fer.synthetic", description="Faces in RAF-DB's layout.")
+    parser = argparse.ArgumentParser(prog="python -m ferlab.synthetic.dataset", description="Faces in RAF-DB's layout.")
     parser.add_argument("folder", type=Path, help="a new folder for them, or a .png: a sheet of them")
     parser.add_argument("--train", type=int, default=1600, help="training images (default %(default)s)")
     parser.add_argument("--test", type=int, default=400, help="test images (default %(default)s)")

@@ -1,0 +1,1 @@
+"""What a training step, its state and its run's folder are made of."""

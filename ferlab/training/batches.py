@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ferlab.training.runtime import Setup
 from ferlab.training import augment
+from ferlab.training.runtime import Setup
 
 SHARE = 0.4  # of the device's free memory that images may take
 

@@ -22,9 +22,9 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from ferlab import CLASS_NAMES
-from ferlab.training.augment import MEAN, STD
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.training.augment import MEAN, STD
 
 FORMAT = 2
 MODEL = {"name": str, "num_classes": int, "image_size": int}  # what models.build is called with

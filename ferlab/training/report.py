@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ferlab import CLASS_NAMES
-from ferlab.training.checkpoint import hold, read, save_model, sweep, write_atomically
-from ferlab.errors import Stopped, UserError
-from ferlab.training.run_folder import checkpoint, place, refuse, resume_command
-from ferlab.training import runtime
 from ferlab.analysis import metrics, plots
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import Stopped, UserError
+from ferlab.training import runtime
+from ferlab.training.checkpoint import hold, read, save_model, sweep, write_atomically
+from ferlab.training.run_folder import checkpoint, place, refuse, resume_command
 
 FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
          "curves.png", "confusion_matrix.png")

@@ -9,8 +9,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from ferlab.errors import UserError
 from ferlab.data.layout import is_drawn
+from ferlab.errors import UserError
 
 
 def place(name: str, options) -> Path:

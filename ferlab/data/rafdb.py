@@ -1,0 +1,7 @@
+"""RAF-DB in facts: its classes in the order of its labels, and how many images of each it has.
+
+    from ferlab.data.rafdb import CLASS_NAMES, COUNTS
+"""
+
+CLASS_NAMES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")  # labels 1..7, minus one
+COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
