@@ -40,7 +40,7 @@ Numbers are per cent: mean ± standard deviation over the seeds [95 % interval],
 resample test images and seeds, and in a paired test all models see the same images: McNemar's test and a
 paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's correction over all pairs. A model
 is called better only where the corrected p is below 0.05, the two intervals do not overlap, and both have two
-seeds or more; `ferlab/analysis/significance.py` says how and why. Where a model has several recipes, the one with the
+seeds or more; `significance.py` says how and why. Where a model has several recipes, the one with the
 best val macro-F1 stands for it in tests and pictures. Brackets behind a name say where a run departs from the
 recipe that its script holds today; such runs are not in the README's table. An ensemble takes the mean of the
 probabilities, first over a model's seeds, then over the models; its interval resamples test images only, and
@@ -89,7 +89,7 @@ def front(real: Sequence[Section]) -> list[Section]:
     """What the README shows of it: only runs by the recipes that the scripts hold."""
     shown = []
     for section in (section for section in real if section.start in STARTS[:2]):
-        groups = [group for group in section.groups if not group.departures]
+        groups = [group for group in section.groups if not group.changed_options]
         if groups:
             shown.append(section if groups == section.groups else Section(groups))
     return shown

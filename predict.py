@@ -3,7 +3,7 @@
 python predict.py photo.jpg folder/ --model results/ResNet18/seed0
 python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv
 
-Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see ferlab/inference/face_detection.py).
+Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first.
 Exit code 1 where a file could not be used or no face was found in it, 2 where the work could not go on.
 """
 

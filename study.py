@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import models
-from ferlab.analysis.runs import HERE, NOT_RECIPE, SCRIPTS, committed
+from ferlab.analysis.runs import HERE, NOT_RECIPE, SCRIPTS, script_options
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, typed
@@ -145,7 +145,7 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
     if weights not in ("none", "imagenet"):
         raise UserError("a study starts from --weights none or imagenet.")
     argv = [*rest, "--seed", str(seed), "--weights", weights]
-    recipe, asked = vars(committed(model, ["--weights", weights])), vars(committed(model, argv))
+    recipe, asked = vars(script_options(model, ["--weights", weights])), vars(script_options(model, argv))
     changed = [f"{key.replace('_', '-')}{value}" for key, value in asked.items()
                if key not in NOT_RECIPE and value != recipe[key]]
     words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(option) + changed
@@ -156,7 +156,7 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
         argv += ["--no-test", "--output", str(output / "sweeps")]
     elif study:
         argv += [flag(option), str(setting), "--output", str(output / "studies" / study)]
-    return Job(model, committed(model, argv), argv, study)
+    return Job(model, script_options(model, argv), argv, study)
 
 
 def run(jobs: list[Job]) -> list[Job]:

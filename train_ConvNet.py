@@ -1,6 +1,6 @@
 """Train ConvNet, three convolutions and two hidden layers, on RAF-DB.
 
-python train_ConvNet.py [--data PATH] [--epochs N] [--help]    # or: torchrun --nproc_per_node=4 train_ConvNet.py
+python train_ConvNet.py [--data PATH] [--help]   # or: torchrun --nproc_per_node=4 train_ConvNet.py
 """
 
 from ferlab.errors import command

@@ -1,6 +1,6 @@
 """Train GoogLeNet, fine-tuned from ImageNet or from scratch, on RAF-DB.
 
-python train_GoogLeNet.py [--data PATH] [--epochs N] [--help]    # or: torchrun --nproc_per_node=4 train_GoogLeNet.py
+python train_GoogLeNet.py [--data PATH] [--help]   # or: torchrun --nproc_per_node=4 train_GoogLeNet.py
 """
 
 from ferlab.errors import command

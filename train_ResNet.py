@@ -1,6 +1,6 @@
 """Train ResNet18, fine-tuned from ImageNet or from scratch, on RAF-DB.
 
-python train_ResNet.py [--data PATH] [--epochs N] [--help]    # or: torchrun --nproc_per_node=4 train_ResNet.py
+python train_ResNet.py [--data PATH] [--help]   # or: torchrun --nproc_per_node=4 train_ResNet.py
 """
 
 from ferlab.errors import command

@@ -1,6 +1,6 @@
 """Train VGG16 with batch norm, fine-tuned from ImageNet or from scratch, on RAF-DB.
 
-python train_VGG16.py [--data PATH] [--epochs N] [--help]    # or: torchrun --nproc_per_node=4 train_VGG16.py
+python train_VGG16.py [--data PATH] [--help]   # or: torchrun --nproc_per_node=4 train_VGG16.py
 """
 
 from ferlab.errors import command

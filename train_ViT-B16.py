@@ -1,6 +1,6 @@
 """Train ViT-B/16, fine-tuned from ImageNet or from scratch, on RAF-DB.
 
-python train_ViT-B16.py [--data PATH] [--epochs N] [--help]    # or: torchrun --nproc_per_node=4 train_ViT-B16.py
+python train_ViT-B16.py [--data PATH] [--help]   # or: torchrun --nproc_per_node=4 train_ViT-B16.py
 """
 
 from ferlab.errors import command

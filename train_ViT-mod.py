@@ -1,6 +1,6 @@
 """Train ViT-mod, a ViT-B that reads 100 x 100 pixels in patches of 10, on RAF-DB.
 
-python train_ViT-mod.py [--data PATH] [--epochs N] [--help]    # or: torchrun --nproc_per_node=4 train_ViT-mod.py
+python train_ViT-mod.py [--data PATH] [--help]   # or: torchrun --nproc_per_node=4 train_ViT-mod.py
 """
 
 from ferlab.errors import command

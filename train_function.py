@@ -23,7 +23,7 @@ from ferlab.cli import option
 from ferlab.errors import UserError
 from ferlab.training import augment, runtime
 from ferlab.training.batches import Batches
-from ferlab.training.checkpoint import Keeper, read
+from ferlab.training.checkpoint import CheckpointWriter, read
 from ferlab.training.ema import EMA
 from ferlab.training.imbalance import STRATEGIES, Balance
 from ferlab.training.interrupt import Interrupt
@@ -145,7 +145,7 @@ def train_one_epoch(
         steps += 1
         if stopped := stop(steps):
             break
-    mean = (setup.all_reduce(sums) / (max(1, steps) * setup.world)).tolist()
+    mean = (setup.all_reduce(sums) / (max(1, steps) * setup.world_size)).tolist()
     return {"loss": mean[0], "accuracy": mean[1], "stopped": stopped}
 
 
@@ -164,7 +164,7 @@ def evaluate(model: nn.Module, batches: Batches, *, batch_size: int = 256) -> di
         len(batches), outputs[0].shape[1] if outputs else len(metrics.CLASS_NAMES), runtime=setup.device
     )
     if outputs:
-        logits[setup.rank :: setup.world] = torch.cat(outputs)
+        logits[setup.rank :: setup.world_size] = torch.cat(outputs)
     logits = setup.all_reduce(logits).cpu()  # each process filled its own rows, the others are zero
     labels = batches.labels.cpu()
     numbers = metrics.from_confusion(metrics.confusion_matrix(logits.argmax(1), labels))
@@ -202,12 +202,12 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
     begun = time.perf_counter()
     sets = _load(options, setup)
     train_set, val_set, test_set = sets["train"], sets["val"], sets.get("test")
-    if options.batch_size % setup.world:
-        raise UserError(f"--batch-size {options.batch_size} cannot be shared by {setup.world} processes; "
-                        "make it a multiple of them.")
-    batch_size = min(options.batch_size, len(train_set) // setup.world * setup.world)
+    if options.batch_size % setup.world_size:
+        raise UserError(f"--batch-size {options.batch_size} cannot be shared by {setup.world_size} "
+                        "processes; make it a multiple of them.")
+    batch_size = min(options.batch_size, len(train_set) // setup.world_size * setup.world_size)
     steps = len(train_set) // batch_size  # what does not fill a last batch is left out, others every epoch
-    with setup.first():
+    with setup.main_process_first():
         run.begin(sets, describe(*sets.values()))
 
     convolutional = models.ARCHITECTURES[model.built["name"]].convolutional
@@ -236,10 +236,10 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
     train_data.size = state["log"][-1]["image_size"] if state["log"] else size_at(0, **sizes)
     net = setup.parallel(model)
     net = torch.compile(net, dynamic=False) if options.compile else net  # once for each size
-    keeper = Keeper(run.folder, enabled=setup.rank == 0)
-    keeper.keep(_snapshot(state, model, optimizer, setup, ema))  # finds out now whether it can be written
+    writer = CheckpointWriter(run.folder, enabled=setup.rank == 0)
+    writer.keep(_snapshot(state, model, optimizer, setup, ema))  # finds out now whether it can be written
 
-    ask_every = 16 if setup.device.type == "cuda" and setup.world > 1 else 1  # to agree takes a message
+    ask_every = 16 if setup.device.type == "cuda" and setup.world_size > 1 else 1  # to agree takes a message
     reason = "all epochs done"
     for epoch in range(state["epoch"], options.epochs):
         if options.patience and 0 < state["best"]["epoch"] <= epoch - options.patience:
@@ -264,13 +264,13 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
             stop=lambda step: step % ask_every == 0 and interrupt.asked(setup),
         )
         if trained["stopped"]:
-            keeper.flush()
+            writer.flush()
             raise run.stopped(interrupt.number, f"in epoch {epoch + 1}, which --resume repeats")
         training_seconds = time.perf_counter() - clock
         setup.broadcast(ema.average)
         val = evaluate(ema.average, val_data)
         if not (math.isfinite(trained["loss"]) and math.isfinite(val["loss"])):
-            keeper.flush()
+            writer.flush()
             raise run.diverged(state, epoch + 1)
         better = size == options.image_size and val["macro_f1"] > state["best"]["macro_f1"]
         if better:
@@ -281,11 +281,11 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
                       images_per_second=steps * batch_size / training_seconds, seconds=now - clock)
         state |= {"epoch": epoch + 1, "log": [*state["log"], row], "seconds": earlier + now - begun}
         run.log(state["log"], better=better)
-        keeper.keep(_snapshot(state, model, optimizer, setup, ema))
+        writer.keep(_snapshot(state, model, optimizer, setup, ema))
         if interrupt.asked(setup):
-            keeper.flush()
+            writer.flush()
             raise run.stopped(interrupt.number, f"after epoch {epoch + 1}")
-    keeper.flush()
+    writer.flush()
 
     ema.average.load_state_dict(state["best"]["weights"])
     val = evaluate(ema.average, val_data)
@@ -314,7 +314,7 @@ def _check_for(model: nn.Module, options: Options) -> None:
 
 
 def _load(options: Options, setup: runtime.Setup) -> dict[str, RAFDBDataset]:
-    with setup.first():  # one process decodes and caches, the others read what it wrote
+    with setup.main_process_first():  # one process decodes and caches, the others read what it wrote
         source = open_source(options.data)
         share = {"val_fraction": options.val_fraction, "skip_bad": options.skip_bad}
         sets = {
@@ -325,7 +325,7 @@ def _load(options: Options, setup: runtime.Setup) -> dict[str, RAFDBDataset]:
 
 
 def _snapshot(state: dict, model: nn.Module, optimizer, setup: runtime.Setup, ema: EMA) -> dict:
-    """Everything that is needed to go on, as references: Keeper writes or copies it."""
+    """Everything that is needed to go on, as references: CheckpointWriter writes or copies it."""
     average = ema.average.state_dict() if ema.decay else {}
     return {**state, "weights": model.state_dict(), "optimizer": optimizer.state_dict(),
             "scaler": setup.scaler.state_dict(), "ema": average, "ema_steps": ema.steps}

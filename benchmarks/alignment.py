@@ -3,10 +3,10 @@
     python benchmarks/alignment.py --data raf-db-dataset --model results/ResNet18/seed0
 
 Writes benchmarks/results/alignment.json. Needs the detector: pip install --no-deps facenet-pytorch
-position    the detector's points on RAF-DB's own aligned training images; ferlab/inference/face_detection.py holds their means
+position    the detector's points on RAF-DB's own aligned training images; face_detection.py has their means
 agreement   test images put into pictures of 800 x 600 pixels in three ways: "scaled" to 1 to 4 times their
             size, "tilted" by up to 20 degrees too, "turned" by any angle. Each face is then cut out again in
-            three ways: by ferlab/inference/face_detection.py ("aligned"), as the detector's box without alignment ("box"), and back
+            three ways: by face_detection.py ("aligned"), as the detector's box alone ("box"), and back
             by the way it came ("known": what scaling alone costs)
 """
 
@@ -102,7 +102,8 @@ def cut_out(photo: Image.Image, to_face: np.ndarray) -> dict[str, np.ndarray] | 
         return None
     face = min(hits, key=lambda hit: hit[0])[1]
     points = (face_detection.EYES_AND_MOUTH - shift) @ np.linalg.inv(linear).T
-    box = photo.crop([round(side) for side in face.box]).resize((face_detection.SIDE,) * 2, Image.Resampling.BICUBIC)
+    box = photo.crop([round(side) for side in face.box])
+    box = box.resize((face_detection.SIDE,) * 2, Image.Resampling.BICUBIC)
     return {"aligned": face.pixels, "box": np.asarray(box).transpose(2, 0, 1),
             "known": face_detection.align(photo, points)}
 

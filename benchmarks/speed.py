@@ -184,7 +184,7 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
     way(1)
     seconds = way(2) / 2
     steps = int(setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), runtime=setup.device))
-                / setup.world)  # the same for all
+                / setup.world_size)  # the same for all
     if rank == 0:
         Path(result).write_text(str(steps * case.batch / way(steps)))
     else:

@@ -44,7 +44,7 @@ class Case:
 
     @property
     def batch(self) -> int:
-        return min(self.recipe.batch_size, len(self.train) // self.setup.world) * self.setup.world
+        return min(self.recipe.batch_size, len(self.train) // self.setup.world_size) * self.setup.world_size
 
     def model(self) -> nn.Module:
         return models.build(self.name, image_size=self.recipe.image_size)

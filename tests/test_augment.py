@@ -1,4 +1,4 @@
-"""ferlab/training/augment.py: each function alone; its draws and results beside those of torchvision's transforms."""
+"""augment.py: each function alone; its draws and results beside those of torchvision's transforms."""
 
 import math
 

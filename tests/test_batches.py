@@ -1,4 +1,4 @@
-"""ferlab/training/batches.py: what an epoch visits, how processes share it, and that it is the same from host memory."""
+"""batches.py: what an epoch visits, how processes share it, and that it is the same from host memory."""
 
 import contextlib
 

@@ -20,7 +20,7 @@ from trees import as_a_user
 import models
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
-from ferlab.training.checkpoint import FORMAT, Keeper, digest, read, save, sweep, write_atomically
+from ferlab.training.checkpoint import FORMAT, CheckpointWriter, digest, read, save, sweep, write_atomically
 
 
 def state(**changes) -> dict:
@@ -266,25 +266,25 @@ def run_state(epoch: int, *, best: int) -> dict:
 
 
 def test_keeper_writes_both_files_and_flushes_what_it_held_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(Keeper, "WAIT", 0)
-    keeper = Keeper(tmp_path)
-    keeper.keep(run_state(1, best=1))
-    monkeypatch.setattr(Keeper, "WAIT", 1e9)
-    keeper.keep(run_state(2, best=1))
+    monkeypatch.setattr(CheckpointWriter, "WAIT", 0)
+    writer = CheckpointWriter(tmp_path)
+    writer.keep(run_state(1, best=1))
+    monkeypatch.setattr(CheckpointWriter, "WAIT", 1e9)
+    writer.keep(run_state(2, best=1))
     assert read(tmp_path / "last.pth")["epoch"] == 2
     held = run_state(3, best=3)
-    keeper.keep(held)  # too early: kept in memory
+    writer.keep(held)  # too early: kept in memory
     held["weights"]["a"] += 100  # and what the training does next must not change it
     assert read(tmp_path / "last.pth")["epoch"] == 2
     assert read(tmp_path / "best_model.pth")["best"]["epoch"] == 1
-    keeper.flush()
+    writer.flush()
     last, best = read(tmp_path / "last.pth"), read(tmp_path / "best_model.pth")
     assert last["epoch"] == 3 and last["weights"]["a"].tolist() == [3, 3, 3]
     assert best["best"] == {"epoch": 3, "macro_f1": 0.5} and best["weights"]["a"].tolist() == [3, 3, 3]
     assert "optimizer" not in best and len(best["normalisation"]["mean"]) == 3
     shutil.rmtree(tmp_path)
-    keeper.flush()  # nothing is left to write
-    Keeper(tmp_path, enabled=False).keep(run_state(1, best=1))
+    writer.flush()  # nothing is left to write
+    CheckpointWriter(tmp_path, enabled=False).keep(run_state(1, best=1))
     assert not tmp_path.exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 import compare
 from ferlab.analysis import metrics
 from ferlab.analysis.pages import Section
-from ferlab.analysis.runs import collect, committed
+from ferlab.analysis.runs import collect, script_options
 from ferlab.analysis.significance import words
 from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 from ferlab.errors import UserError
@@ -19,7 +19,7 @@ from ferlab.errors import UserError
 def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=None, sure=0.6, drawn=False,
              val=0.7, weights="none", **changed):
     """A finished run in root/<model>/<name>/ whose probabilities give `sure` to `predicted`."""
-    options = {**vars(committed(model, ["--weights", weights])), "seed": seed, **changed}
+    options = {**vars(script_options(model, ["--weights", weights])), "seed": seed, **changed}
     labels = np.arange(70) % 7 if labels is None else np.asarray(labels)
     predicted = labels if predicted is None else np.asarray(predicted)
     probabilities = np.full((len(labels), 7), (1 - sure) / 6)
@@ -109,7 +109,7 @@ def test_runs_group_by_recipe_and_by_nothing_else(tmp_path):
     make_run(tmp_path, seed=0, name="lr", lr=0.25)
     make_run(tmp_path, seed=0, name="short", epochs=2)
     groups, unused = collect(tmp_path)
-    recipe = vars(committed("ConvNet", []))
+    recipe = vars(script_options("ConvNet", []))
     seeds = {group.label: [run.options["seed"] for run in group.runs] for group in groups}
     assert seeds == {"ConvNet": [0, 1, 2], "ConvNet (lr 0.25)": [0],
                      f"ConvNet (2 of {recipe['epochs']} epochs)": [0]}
@@ -158,7 +158,7 @@ def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
     make_run(tmp_path, epochs=3, predicted=spread(7))
     found = section(tmp_path)
     text = "\n".join(part.markdown() for part in found.parts() if hasattr(part, "markdown"))
-    epochs = committed("ConvNet", []).epochs
+    epochs = script_options("ConvNet", []).epochs
     assert f"| ConvNet (3 of {epochs} epochs) |" in text and "| ConvNet |" not in text
     assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path)
 
@@ -209,7 +209,7 @@ def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_pat
     (tampered / "metrics.json").write_text(json.dumps(numbers))
     doubled = make_run(tmp_path, name="doubled", seed=9) / "predictions.csv"
     doubled.write_text(doubled.read_text() + doubled.read_text().splitlines()[1] + "\n")
-    epochs = committed("ConvNet", []).epochs
+    epochs = script_options("ConvNet", []).epochs
     reasons = left_out(tmp_path)
     expected = {
         "ConvNet/unfinished": f"unfinished: {epochs} of {epochs} epochs", "ConvNet/no-log": "log.csv",

@@ -118,7 +118,7 @@ def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detect
     (face,) = face_detection.find_faces(photo)
     eyes, mouth = [centre(face.pixels, colour) for colour in COLOURS[:2]], COLOURS[2:]
     found = np.array([*eyes, np.mean([centre(face.pixels, colour) for colour in mouth], 0)])
-    assert np.abs(found - face_detection.EYES_AND_MOUTH).max() < 2  # pixels; the doll's own proportions differ by 1
+    assert np.abs(found - face_detection.EYES_AND_MOUTH).max() < 2  # pixels; 1 is the doll's own
     left, top, right, bottom = face.box
     dots = np.argwhere(np.abs(np.asarray(photo).astype(int) - 128).sum(2) > 120)[:, ::-1]
     middle = dots.mean(0)
@@ -133,7 +133,8 @@ def test_of_looks_at_one_face_the_surest_counts_and_its_neighbours_stay(monkeypa
     upright = [(0.97, inflated, eyes_and_mouth[[1, 2, 0]] + 2), (0.96, neighbour, eyes_and_mouth + (20, 0))]
     turned = [(0.99, box, eyes_and_mouth), (0.999, chance, eyes_and_mouth + (80, 0)),
               *2 * [(0.98, behind, eyes_and_mouth + (2, 40))]]
-    monkeypatch.setattr(face_detection, "detect", lambda photo, turns=(0,): turned if 30 in turns else upright)
+    monkeypatch.setattr(face_detection, "detect",
+                        lambda photo, turns=(0,): turned if 30 in turns else upright)
     found = [face.box for face in face_detection.find_faces(Image.new("RGB", (300, 300)))]
     assert found == [box, behind, neighbour]  # left to right, without what was seen once
 
@@ -173,7 +174,8 @@ def test_outside_the_photo_is_white_and_large_faces_are_averaged():
     cut = face_detection.align(Image.new("RGB", (100, 100)), face_detection.EYES_AND_MOUTH + 50)
     assert cut[:, :45, :45].max() == 0 and cut[:, 55:].min() == 255
     noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
-    assert face_detection.align(Image.fromarray(noise), face_detection.EYES_AND_MOUTH * 8).std() < 20  # 74 of a pixel alone
+    cut = face_detection.align(Image.fromarray(noise), face_detection.EYES_AND_MOUTH * 8)
+    assert cut.std() < 20  # 74 of a pixel alone
 
 
 def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
@@ -191,7 +193,8 @@ def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
         corners = corners @ np.linalg.inv(to_face[:, :2]).T
         assert corners.min() > -0.01 and (corners < np.array(alignment.PICTURE) + 0.01).all()
         assert np.abs(cuts["known"].astype(int) - pixels.transpose(2, 0, 1))[:, 3:-3, 3:-3].mean() < 4
-        monkeypatch.setattr(face_detection, "find_faces", lambda photo: [found._replace(box=(-300, -300, -200, -200))])
+        monkeypatch.setattr(face_detection, "find_faces",
+                            lambda photo: [found._replace(box=(-300, -300, -200, -200))])
         assert alignment.cut_out(photo, to_face) is None
 
 

@@ -31,7 +31,7 @@ def test_a_checkpoint_survives_sigkill_at_any_moment(tmp_path):
     path, draw, half_written = tmp_path / "last.pth", random.Random(0), 0
     save(path, {"model": MODEL, "weights": {}, "epoch": 0})
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ferlab.training.checkpoint", "pytest"])  # imported once, not for every kill
+    context.set_forkserver_preload(["ferlab.training.checkpoint", "pytest"])
     epoch = 0
     for _ in range(KILLS):
         process = context.Process(target=save_for_ever, args=(path, epoch), daemon=True)

@@ -118,27 +118,27 @@ def test_test_falls_back_on_drawn_faces_and_says_that_nothing_is_trained(run, tm
 
 
 def test_seats_name_scripts_that_exist(results):
-    seats = notebook.seats(results)
-    assert [seat.model for seat in seats] == list(models.NAMES)
-    assert all((ROOT / seat.command.split()[1]).is_file() for seat in seats)
+    trained_models = notebook.trained_models(results)
+    assert [entry.model for entry in trained_models] == list(models.NAMES)
+    assert all((ROOT / entry.command.split()[1]).is_file() for entry in trained_models)
 
 
 def test_a_damaged_model_is_left_out(results, drawn, tmp_path):
     bad = tmp_path / "best_model.pth"
     bad.write_bytes(b"half")
-    seats = [*notebook.seats(results)[:1], notebook.Seat("ResNet18", bad, "")]
-    assert notebook.overview(seats).data.loc["ResNet18", "run"] == "cannot be used"
-    [verdict] = notebook.ask(seats, [notebook.choose(RAFDBDataset(drawn, "test"), "Fear", 1)])
-    assert list(verdict.shares.index) == ["ConvNet"] and verdict.maps.shape == (1, 100, 100)
+    trained_models = [*notebook.trained_models(results)[:1], notebook.TrainedModel("ResNet18", bad, "")]
+    assert notebook.overview(trained_models).data.loc["ResNet18", "run"] == "cannot be used"
+    [prediction] = notebook.predict(trained_models, [notebook.choose(RAFDBDataset(drawn, "test"), "Fear", 1)])
+    assert list(prediction.shares.index) == ["ConvNet"] and prediction.maps.shape == (1, 100, 100)
     with pytest.raises(UserError, match="none of the trained models can be used"):
-        notebook.ask(seats[1:], [verdict.face])
+        notebook.predict(trained_models[1:], [prediction.face])
 
 
 def test_a_model_in_another_s_place_is_left_out(results):
-    seat = notebook.seats(results)[0]._replace(model="VGG16")
-    assert "holds a ConvNet" in notebook.overview([seat]).data.loc["VGG16", "trained on"]
+    entry = notebook.trained_models(results)[0]._replace(model="VGG16")
+    assert "holds a ConvNet" in notebook.overview([entry]).data.loc["VGG16", "trained on"]
     with pytest.raises(UserError, match="none of the trained models can be used"):
-        notebook.ask([seat], [notebook.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
+        notebook.predict([entry], [notebook.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
 
 
 def test_of_several_runs_seed0_is_asked(tmp_path):
@@ -158,19 +158,20 @@ def test_what_is_no_pair_is_said(wanted):
 
 def test_odd_names_of_photos_spoil_nothing(results):
     face = notebook.Face("<b>x & y$^$.png", None, torch.zeros(3, 100, 100, dtype=torch.uint8))
-    [verdict] = notebook.ask(notebook.seats(results), [face])
-    assert "&lt;b&gt;x &amp; y$^$.png" in notebook.table(verdict).to_html()
+    [prediction] = notebook.predict(notebook.trained_models(results), [face])
+    assert "&lt;b&gt;x &amp; y$^$.png" in notebook.table(prediction).to_html()
     portrait(face.pixels, face.title).savefig(io.BytesIO())
 
 
 def test_the_table_shows_right_and_wrong(results, drawn):
     test = RAFDBDataset(drawn, "test")
-    [verdict] = notebook.ask(notebook.seats(results), [notebook.choose(test, "Fear", 1)])
-    answer = verdict.shares.loc["ConvNet"].idxmax()
+    [prediction] = notebook.predict(notebook.trained_models(results), [notebook.choose(test, "Fear", 1)])
+    answer = prediction.shares.loc["ConvNet"].idxmax()
     other = CLASS_NAMES[CLASS_NAMES.index(answer) - 1]
-    for truth, mark, colour in ((answer, "✓", notebook.RIGHT), (other, "✗", notebook.WRONG), (None, "", notebook.ASKED)):
-        table = notebook.table(verdict._replace(face=verdict.face._replace(truth=truth)))
-        shown = 100 * verdict.shares.loc["ConvNet", answer]
+    for truth, mark, colour in ((answer, "✓", notebook.RIGHT), (other, "✗", notebook.WRONG),
+                                (None, "", notebook.ASKED)):
+        table = notebook.table(prediction._replace(face=prediction.face._replace(truth=truth)))
+        shown = 100 * prediction.shares.loc["ConvNet", answer]
         assert table.data.loc["ConvNet", answer].strip() == f"{shown:.1f} {mark}".strip()
         assert table.to_html().count(colour) == 1
 

@@ -62,8 +62,8 @@ def stopped_in_epoch_2(options, name="ConvNet"):
     ("ResNet18", 32, "between epochs", "written"), ("ResNet18", 32, "in an epoch", "in memory")])
 def test_resume_is_exact_wherever_it_stopped(options, tmp_path, monkeypatch, name, size, where, kept):
     options = replace(options, image_size=size)
-    if kept == "in memory":  # the checkpoint at the stop is the copy that Keeper holds back
-        monkeypatch.setattr("ferlab.training.checkpoint.Keeper.WAIT", 1e9)
+    if kept == "in memory":  # the checkpoint at the stop is the copy that CheckpointWriter holds back
+        monkeypatch.setattr("ferlab.training.checkpoint.CheckpointWriter.WAIT", 1e9)
     whole = replace(options, output=str(tmp_path / "whole"))
     parts = replace(options, output=str(tmp_path / "parts"))
     run(whole, name)
@@ -125,7 +125,7 @@ def test_resume_is_exact(options, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["VGG16", "ViT-B16", "ViT-mod"])
 def test_deterministic_twice(options, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(ferlab.training.checkpoint, "save", lambda path, state: None)  # gigabytes that nobody reads
+    monkeypatch.setattr(ferlab.training.checkpoint, "save", lambda path, state: None)  # gigabytes
     monkeypatch.setattr(ferlab.analysis.metrics, "cost", lambda *_, **__: {})
     small = replace(options, epochs=1, image_size=SIZES[name], train_fraction=0.2, ema=0, deterministic=True)
     a, b = (run(replace(small, output=str(tmp_path / part)), name) for part in "ab")

@@ -15,14 +15,14 @@ from test_compare import make_run, spread
 
 import ferlab.training.run_folder
 import study
-from ferlab.analysis.runs import committed
+from ferlab.analysis.runs import script_options
 from ferlab.analysis.studies import STUDIES, write_page
 from ferlab.data.layout import is_drawn
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-EPOCHS = committed("ConvNet", ["--weights", "none"]).epochs
+EPOCHS = script_options("ConvNet", ["--weights", "none"]).epochs
 FEW = ["--epochs", "1", "--device", "cpu", "--amp", "off"]
 
 

@@ -59,7 +59,8 @@ def test_other_data_are_not_called_rafdb(options, tree, capsys):
     (tree / "drawn.json").unlink()
     assert run(options, data=str(tree), epochs=1)["data"] == "other data"
     assert "These are other data: the numbers say nothing about RAF-DB." in capsys.readouterr().out
-    assert notebook.overview(notebook.seats(options.output)).data.loc["ConvNet", "trained on"] == "other data"
+    shown = notebook.overview(notebook.trained_models(options.output)).data
+    assert shown.loc["ConvNet", "trained on"] == "other data"
 
 
 def test_run_folder_is_complete_and_true(options):

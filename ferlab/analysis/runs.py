@@ -68,7 +68,7 @@ class Result:
         """The options that two runs of one recipe share."""
         return {key: self.options[key] for key in sorted(self.options) if key not in (*NOT_RECIPE, *without)}
 
-    def departures(self, *, without: Sequence[str] = ()) -> list[str]:
+    def changed_options(self, *, without: Sequence[str] = ()) -> list[str]:
         """Where it departs from the committed recipe, such as "10 of 40 epochs" or "balance focal"."""
         found = []
         for key, value in self.recipe(without=(*without, "weights")).items():
@@ -92,8 +92,8 @@ class Group:
         self.runs.sort(key=lambda run: run.options["seed"])
         self.first = self.runs[0]
         self.model, self.start, self.drawn = self.first.numbers["model"], self.first.start, self.first.drawn
-        self.departures = self.first.departures(without=self.varied)
-        self.label = f"{self.model} ({', '.join(self.departures)})" if self.departures else self.model
+        changes = self.changed_options = self.first.changed_options(without=self.varied)
+        self.label = f"{self.model} ({', '.join(changes)})" if changes else self.model
         self.seeds = ", ".join(str(run.options["seed"]) for run in self.runs)
 
     @cached_property
@@ -129,7 +129,7 @@ class Group:
         return np.sum([run.test["confusion_matrix"] for run in self.runs], axis=0)
 
 
-def committed(model: str, argv: Sequence[str]):
+def script_options(model: str, argv: Sequence[str]):
     """The Options that the model's script would train with, were it called with `argv`. Raises UserError."""
     script = runpy.run_path(str(SCRIPTS[model]))
     return script["parse"](model, script["RECIPES"], list(argv))
@@ -221,7 +221,7 @@ def _read(folder: Path) -> Result:
     if model != folder.parent.name:
         raise ValueError(f"metrics.json is of {model}, the folder of {folder.parent.name}")
     try:
-        recipe = vars(committed(model, ["--weights", "imagenet" if weights == "imagenet" else "none"]))
+        recipe = vars(script_options(model, ["--weights", "imagenet" if weights == "imagenet" else "none"]))
     except FileNotFoundError:
         raise ValueError(f"there is no {SCRIPTS[model].name} to tell its recipe") from None
     except UserError as error:

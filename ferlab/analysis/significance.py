@@ -107,7 +107,7 @@ class Claim(NamedTuple):
     mcnemar: float | None  # raw p; for accuracy only
     bootstrap: float  # raw p
     p: float  # the larger of the two, after Holm
-    apart: bool  # whether the two models' own 95 % intervals do not touch
+    intervals_disjoint: bool  # whether the two models' own 95 % intervals do not touch
     seeds: int  # of the one that has fewer
 
     @property
@@ -115,7 +115,7 @@ class Claim(NamedTuple):
         """better, one seed, overlap or cannot tell: only the first is a ranking of architectures."""
         if self.p >= LEVEL:
             return "cannot tell"
-        if not self.apart:
+        if not self.intervals_disjoint:
             return "overlap"
         return "better" if self.seeds > 1 else "one seed"
 

@@ -24,7 +24,7 @@ HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
 Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
 in each series; one is called better only where the corrected p is below 0.05, the intervals do not overlap,
-and both have two seeds or more (`ferlab/analysis/significance.py`). Brackets behind a name say where the runs depart from
+and both have two seeds or more (`significance.py`). Brackets behind a name say where the runs depart from
 the recipe that the model's script holds today."""
 
 

@@ -1,6 +1,6 @@
 """RAF-DB onto this machine: a zip or folder that is there already, or the Kaggle mirror's zip, over https.
 
-python -m ferlab.data.download                               # raf-db-dataset.zip and, from it, raf-db-dataset/
+python -m ferlab.data.download                          # raf-db-dataset.zip and, from it, raf-db-dataset/
 """
 
 import os

@@ -50,7 +50,8 @@ class Source(NamedTuple):
     def remedy(self) -> str:
         """A sentence on what to do when something in it is wrong."""
         if self.drawn:
-            return f"These are drawn faces: remove {self.root} and type python -m ferlab.synthetic.dataset {self.root}"
+            return (f"These are drawn faces: remove {self.root} and type python -m ferlab.synthetic.dataset "
+                    f"{self.root}")
         return f"Mend these files, or remove {self.root} and fetch RAF-DB again with setup_dataset.ipynb."
 
 

@@ -3,5 +3,6 @@
     from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 """
 
-CLASS_NAMES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")  # labels 1..7, minus one
+# labels 1..7, minus one
+CLASS_NAMES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}

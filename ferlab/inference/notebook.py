@@ -1,6 +1,7 @@
 """Every trained model under results/ asked about the same few faces, for test.ipynb.
 
-    seats = jury.seats("results"); verdicts = jury.ask(seats, [jury.choose(test, "Disgust", 1)])
+    found = notebook.trained_models("results")
+    predictions = notebook.predict(found, [notebook.choose(test, "Disgust", 1)])
 """
 
 import html
@@ -35,7 +36,7 @@ class Face(NamedTuple):
     pixels: Tensor
 
 
-class Seat(NamedTuple):
+class TrainedModel(NamedTuple):
     """A model and its run's best_model.pth, or None and the command that trains it."""
 
     model: str
@@ -43,7 +44,7 @@ class Seat(NamedTuple):
     command: str
 
 
-class Verdict(NamedTuple):
+class Prediction(NamedTuple):
     """The answers about one face: probabilities (models x classes) and heat maps (models, 100, 100)."""
 
     face: Face
@@ -86,21 +87,22 @@ def faces_of(test, wanted: Sequence) -> list[Face]:
     return [choose(test, *one) for one in wanted]
 
 
-def seats(results: str | Path = "results", *, drawn: bool = False, data: str = "") -> list[Seat]:
+def trained_models(results: str | Path = "results", *, drawn: bool = False, data: str = ""
+                   ) -> list[TrainedModel]:
     """All six models, each with seed0's checkpoint or another run's; with `drawn`, runs on drawn faces come
     first. `data` is what the missing ones are to be trained on, where it is not what the scripts take.
     """
     found = []
     for name in models.NAMES:
         command = shlex.join(["python", SCRIPTS[name].name, *(["--data", data] if data else [])])
-        found.append(Seat(name, trained(name, results, drawn=drawn), command))
-    if not any(seat.file for seat in found):
+        found.append(TrainedModel(name, trained(name, results, drawn=drawn), command))
+    if not any(entry.file for entry in found):
         raise UserError(f"no model is trained yet: there is no {Path(results) / '<Model>' / '<run>'}/"
                         f"best_model.pth. Train one, such as with: {found[0].command}")
     return found
 
 
-def overview(found: Sequence[Seat]) -> Styler:
+def overview(found: Sequence[TrainedModel]) -> Styler:
     """Which models there are and how they were trained, and for the missing ones the command."""
     rows = {}
     for model, file, command in found:
@@ -119,30 +121,30 @@ def overview(found: Sequence[Seat]) -> Styler:
     return frame.style.set_table_styles(LEFT)  # a bare frame would cut the commands short
 
 
-def ask(found: Sequence[Seat], asked: Sequence[Face]) -> list[Verdict]:
+def predict(found: Sequence[TrainedModel], asked: Sequence[Face]) -> list[Prediction]:
     """What every trained model answers about each face, and where it looked. One model is in memory at a
     time; those whose file cannot be used are left out.
     """
     pixels = torch.stack([face.pixels for face in asked])
     answers, maps = {}, []
-    for seat in found:
+    for entry in found:
         try:
-            model = _load(seat.model, seat.file) if seat.file else None
+            model = _load(entry.model, entry.file) if entry.file else None
         except UserError:
             continue  # overview says why
         if model is not None:
-            answers[seat.model] = probabilities([model], pixels).numpy()
+            answers[entry.model] = probabilities([model], pixels).numpy()
             maps.append(explain(model, pixels))
     if not answers:
         raise UserError("none of the trained models can be used; train one again.")
-    return [Verdict(face, pd.DataFrame({name: p[i] for name, p in answers.items()}, CLASS_NAMES).T,
+    return [Prediction(face, pd.DataFrame({name: p[i] for name, p in answers.items()}, CLASS_NAMES).T,
                     torch.stack([heat[i] for heat in maps])) for i, face in enumerate(asked)]
 
 
-def table(verdict: Verdict) -> Styler:
+def table(prediction: Prediction) -> Styler:
     """Per cent by model and class; what each model predicts is coloured and marked right or wrong."""
-    truth, best = verdict.face.truth, verdict.shares.idxmax(axis=1)
-    shown = verdict.shares.map(lambda share: f"{100 * share:.1f}")
+    truth, best = prediction.face.truth, prediction.shares.idxmax(axis=1)
+    shown = prediction.shares.map(lambda share: f"{100 * share:.1f}")
     for model, answer in best.items():
         shown.loc[model, answer] += "" if truth is None else " ✓" if answer == truth else " ✗"
     colour = {name: ASKED if truth is None else RIGHT if name == truth else WRONG for name in CLASS_NAMES}
@@ -151,20 +153,20 @@ def table(verdict: Verdict) -> Styler:
         style = f"background-color: {colour[best[row.name]]}; color: black; font-weight: bold"
         return [style if name == best[row.name] else "" for name in row.index]
 
-    caption = f"{html.escape(verdict.face.title)}: probability of each expression, in %"
+    caption = f"{html.escape(prediction.face.title)}: probability of each expression, in %"
     return shown.style.apply(highlight, axis=1).set_caption(caption).set_table_styles(LEFT)
 
 
-def latex(verdict: Verdict) -> str:
+def latex(prediction: Prediction) -> str:
     r"""The same table for a paper, by pandas' `to_latex`: what a model predicts is bold, the true class in
     italics at the top. Needs \usepackage{booktabs}.
     """
-    truth = verdict.face.truth
+    truth = prediction.face.truth
     heads = [rf"\textit{{{name}}}" if name == truth else name for name in CLASS_NAMES]
-    shown, best = (100 * verdict.shares).set_axis(heads, axis=1), verdict.shares.to_numpy().argmax(1)
+    shown, best = (100 * prediction.shares).set_axis(heads, axis=1), prediction.shares.to_numpy().argmax(1)
     bold = np.where(np.arange(len(CLASS_NAMES)) == best[:, None], "textbf:--rwrap;", "")
     note = f", of a face with {truth}" if truth else ""
-    drawn = " (a drawn face)" if "drawn face" in verdict.face.title else ""
+    drawn = " (a drawn face)" if "drawn face" in prediction.face.title else ""
     return shown.style.format(precision=1).apply(lambda _: bold, axis=None).to_latex(
         hrules=True, column_format="l" + "r" * len(CLASS_NAMES), position_float="centering",
         caption=rf"Probability of each expression in \%{note}{drawn}.")
@@ -181,7 +183,8 @@ def _largest(name: str) -> Tensor:
     """The largest face in a photo."""
     try:
         with open(name, "rb") as file:
-            found = face_detection.find_faces(face_detection.open_photo(file.read(face_detection.MAX_BYTES + 1)))
+            photo = face_detection.open_photo(file.read(face_detection.MAX_BYTES + 1))
+        found = face_detection.find_faces(photo)
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
                         ) from None

@@ -1,6 +1,6 @@
 """Faces to pictures for the notebooks: figures that a cell shows when it ends with one.
 
-    pictures.looks(verdict.face.pixels, verdict.shares, verdict.maps)
+    pictures.heat_maps(prediction.face.pixels, prediction.shares, prediction.maps)
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def bars(shares: pd.DataFrame, truth: str | None) -> Figure:
         return figure
 
 
-def looks(image: Tensor, shares: pd.DataFrame, maps: Tensor) -> Figure:
+def heat_maps(image: Tensor, shares: pd.DataFrame, maps: Tensor) -> Figure:
     """A uint8 face (3, H, W) and, for each model, where it looked (models, H, W): bright is where."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure, (first, *panels) = _a_panel_each(len(shares) + 1, height=1.9, least=4)

@@ -47,7 +47,8 @@ def inputs(model: nn.Module, faces: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def probabilities(models: Sequence[nn.Module], faces: Tensor, *, setup: runtime.Setup | None = None) -> Tensor:
+def probabilities(models: Sequence[nn.Module], faces: Tensor, *, setup: runtime.Setup | None = None
+                  ) -> Tensor:
     """float32 (N, 7) on the host for uint8 faces (N, 3, 100, 100): the mean of the models' probabilities.
 
     The models must be on `setup`'s device and in eval mode; without `setup` all runs on the CPU in fp32.

@@ -138,7 +138,8 @@ def sheet(columns: int = 8, *, seed: int = 0) -> Image.Image:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m ferlab.synthetic.dataset", description="Faces in RAF-DB's layout.")
+    parser = argparse.ArgumentParser(prog="python -m ferlab.synthetic.dataset",
+                                     description="Faces in RAF-DB's layout.")
     parser.add_argument("folder", type=Path, help="a new folder for them, or a .png: a sheet of them")
     parser.add_argument("--train", type=int, default=1600, help="training images (default %(default)s)")
     parser.add_argument("--test", type=int, default=400, help="test images (default %(default)s)")

@@ -1,6 +1,6 @@
 """A portrait drawn from action units: what the muscles of the face do becomes lids, brows, lips and creases.
 
-    ferlab.synthetic.face_drawing.draw(units, numpy.random.default_rng(0)).save("face.png")   # units[12] = 1 for a smile
+    face_drawing.draw(units, numpy.random.default_rng(0)).save("face.png")   # units[12] = 1 for a smile
 """
 
 import functools

@@ -51,7 +51,7 @@ class Batches:
         batch_size counts all processes; each takes its own equal part of every batch. What does not fill a
         last batch is left out (other images in every epoch), so that all batches have one shape.
         """
-        setup, mine = self.setup, batch_size // self.setup.world
+        setup, mine = self.setup, batch_size // self.setup.world_size
         steps = len(order) // batch_size
         part = torch.arange(steps * batch_size).view(steps, batch_size)[
             :, setup.rank * mine : (setup.rank + 1) * mine
@@ -63,7 +63,8 @@ class Batches:
 
     def evaluate(self, batch_size: int) -> Iterator[Tensor]:
         """This process's images in order, every world-th one, unvaried."""
-        for images, _ in self._fetch(torch.arange(self.setup.rank, len(self), self.setup.world), batch_size):
+        mine = torch.arange(self.setup.rank, len(self), self.setup.world_size)
+        for images, _ in self._fetch(mine, batch_size):
             yield self._ready(images, None)
 
     def _ready(self, images: Tensor, draws: augment.Draws | None) -> Tensor:

@@ -155,7 +155,7 @@ def _check_contents(path: str | Path, state: dict) -> None:
         raise UserError(f"{path} holds no weights; take one that a train_*.py of this suite wrote.")
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes `last.pth` and `best_model.pth` of a run; spends no more than a twentieth of the time on it.
 
     After a write that took t seconds the next one waits 20 t; what it skips is copied and written by `flush`,

@@ -24,7 +24,7 @@ class Interrupt:
 
     def asked(self, setup) -> bool:
         """Whether any of `setup`'s processes got a signal; `number` is then the same in all of them."""
-        number = setup.largest(self.number)
+        number = setup.all_reduce_max(self.number)
         self.number = number or self.number  # one may arrive in between
         return number > 0
 

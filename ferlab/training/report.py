@@ -227,7 +227,7 @@ class Run:
 
     def stopped(self, number: int, where: str) -> Stopped:
         """What to raise where the signal `number` stopped the run."""
-        return Stopped(number, where, resume_command(self.folder, self.options, world=self.setup.world))
+        return Stopped(number, where, resume_command(self.folder, self.options, world=self.setup.world_size))
 
     def diverged(self, state: dict, epoch: int) -> UserError:
         """What to raise where the loss of `epoch` is not finite (exit code 3)."""

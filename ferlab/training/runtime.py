@@ -46,22 +46,22 @@ class Setup:
 
     def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum over the processes, in place."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest that any process says; every process gets the same answer."""
-        if self.world == 1:
+        if self.world_size == 1:
             return number
         votes = torch.tensor([number])
         dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
         return int(votes)
 
     @contextlib.contextmanager
-    def first(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Process 0 does what is inside before the others do; where it fails, they end too."""
-        if self.rank > 0 and self.largest(0):
+        if self.rank > 0 and self.all_reduce_max(0):
             raise UserError("process 0 could not go on, and says why.")
         failed = 1
         try:
@@ -69,11 +69,11 @@ class Setup:
             failed = 0
         finally:
             if self.rank == 0:
-                self.largest(failed)
+                self.all_reduce_max(failed)
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """The model with gradients averaged over the processes; itself if there is one."""
-        if self.world == 1:
+        if self.world_size == 1:
             return model
         return nn.parallel.DistributedDataParallel(
             model, [self.device] if self.device.type == "cuda" else None
@@ -83,7 +83,7 @@ class Setup:
         """Give every process the weights and buffers of process 0 (batch norm's differ from one to the
         next).
         """
-        if self.world > 1:
+        if self.world_size > 1:
             for value in model.state_dict().values():
                 dist.broadcast(value, 0)
 
@@ -168,14 +168,14 @@ def in_words(error: Exception, made: Setup, *, batch_size: int, image_size: int)
                 "pixels; it needs two or more images in every process.")
     if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
         return f"--compile does not work here ({str(error).strip().splitlines()[0][:200]}); leave it out."
-    if made.world > 1 and "by peer" in str(error):
+    if made.world_size > 1 and "by peer" in str(error):
         return "another of the processes has ended, and says why."
     return ""
 
 
 def leave(made: Setup) -> None:
     """Leave torchrun's group, if this process is in one."""
-    if made.world > 1 and dist.is_initialized():
+    if made.world_size > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
 
@@ -219,7 +219,7 @@ def describe(made: Setup) -> str:
         name = torch.cuda.get_device_name(made.device)
     else:
         name = f"CPU, {torch.get_num_threads()} threads"
-    return f"{name}, {made.precision}" + (f", {made.world} processes" if made.world > 1 else "")
+    return f"{name}, {made.precision}" + (f", {made.world_size} processes" if made.world_size > 1 else "")
 
 
 def environment(made: Setup) -> dict:
@@ -240,5 +240,5 @@ def environment(made: Setup) -> dict:
         "cuda": torch.version.cuda if gpu else None,
         "device": made.device.type,
         "precision": made.precision,
-        "processes": made.world,
+        "processes": made.world_size,
     }
