@@ -24,7 +24,7 @@ from fer.checkpoint import Keeper, read
 from fer.cli import option
 from fer.ema import EMA
 from fer.errors import UserError
-from fer.folder import checkpoint, refuse
+from fer.folder import checkpoint, refuse, same_experiment
 from fer.interrupt import Interrupt
 from fer.optim import Schedule, make_optimizer
 from fer.report import Run
@@ -62,6 +62,7 @@ class Options:
     amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
     compile: bool = option(False, "torch.compile the model (pays back in long runs on a GPU)")
     resume: str = option("", "go on from the run's last.pth, or from the checkpoint PATH")
+    finish: bool = option(False, "with --resume: train no further, evaluate and finish what is there")
     overwrite: bool = option(False, "replace a run that is there already")
     skip_bad: bool = option(False, "leave unreadable training images out (they are counted)")
     tensorboard: bool = option(False, "write TensorBoard files too, where it is installed")
@@ -72,11 +73,6 @@ class Options:
     def initial(self) -> str:
         """The weights to build the model with: a resumed run brings its own."""
         return "none" if self.resume else self.weights
-
-
-# what may differ between a run and its continuation; everything else would make it another run
-MAY_CHANGE = ("epochs", "patience", "device", "compile", "resume", "overwrite", "tensorboard", "output",
-              "name", "data")
 
 
 def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) -> Options:
@@ -94,11 +90,8 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
     cli.check(options)
     if options.resume:
         stored = cli.restored(Options, read(checkpoint(name, options)).get("options"))
-        if changed := [k for k, v in given.items() if k not in MAY_CHANGE and v != getattr(stored, k)]:
-            listed = ", ".join(f"{cli.flag(k)} (was {getattr(stored, k)})" for k in changed)
-            raise UserError(f"this run was not begun with {listed}; leave that out to go on, or choose "
-                            "another --name.")
-        options = replace(stored, **{"overwrite": False, **given})
+        options = replace(stored, **{"overwrite": False, "finish": False, **given})
+        same_experiment(stored, options)
     if argv is None:  # the script's own: before a model is built, or its weights are downloaded
         refuse(name, options)
     return options
@@ -240,6 +233,9 @@ def _train(model: nn.Module, options: Options, setup: device.Setup, interrupt: I
     for epoch in range(state["epoch"], options.epochs):
         if options.patience and epoch - max(full, state["best"]["epoch"]) >= options.patience:
             reason = f"val macro-F1 no better for {options.patience} epochs"
+            break
+        if options.finish:
+            reason = f"closed early, after {epoch} of {options.epochs} epochs (--finish)"
             break
         clock = time.perf_counter()
         size = size_at(epoch, **sizes)

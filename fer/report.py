@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer import CLASS_NAMES, device, metrics, plots
+from fer import CLASS_NAMES, cli, device, metrics, plots
 from fer.checkpoint import hold, read, save_model, sweep, write_atomically
 from fer.errors import Stopped, UserError
-from fer.folder import checkpoint, place, refuse, resume_command
+from fer.folder import checkpoint, place, refuse, resume_command, same_experiment
 
 FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
          "curves.png", "confusion_matrix.png")
@@ -104,6 +104,11 @@ class Run:
             if found.get(key) != state[key]:
                 raise UserError(f"{path} was written with another {what} ({found.get(key)}, now "
                                 f"{state[key]}); resume it with the data and model it was begun with.")
+        same_experiment(cli.restored(type(self.options), found.get("options")), self.options)
+        if self.options.finish and not (found.get("best") or {}).get("epoch"):
+            size = self.options.image_size
+            raise UserError(f"{path} has no epoch at {size} pixels, its --image-size, to finish with (epochs "
+                            f"done: {found.get('epoch')}); go on with --resume alone.")
         try:
             model.load_state_dict(found["weights"])
             if ema.decay:
