@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from fer.decode import Unusable, opened, upright
+from fer.decode import PHOTOS, Unusable, opened, upright
 from fer.errors import UserError
 
 SIDE = 100  # pixels
@@ -36,12 +36,12 @@ class Face(NamedTuple):
 
 
 def open_photo(data: bytes) -> Image.Image:
-    """JPEG or PNG bytes -> RGB, turned upright as its EXIF tells, white where it is transparent. Raises
+    """A picture's bytes -> RGB, turned upright as its EXIF tells, white where it is transparent. Raises
     ValueError saying what is wrong.
     """
     if len(data) > MAX_BYTES:
         raise Unusable(f"is larger than {MAX_BYTES >> 20} MiB")
-    with opened(data) as image:
+    with opened(data, PHOTOS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Unusable(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} "
                            "million; make it smaller")

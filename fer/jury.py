@@ -19,6 +19,7 @@ import models
 from fer import CLASS_NAMES, faces
 from fer.errors import UserError
 from fer.explain import explain
+from fer.files import read_regular
 from fer.inference import probabilities, trained
 from fer.results import SCRIPTS
 
@@ -179,8 +180,7 @@ def _load(name: str, file: Path) -> nn.Module:
 def _largest(name: str) -> Tensor:
     """The largest face in a photo."""
     try:
-        with open(name, "rb") as file:
-            found = faces.find_faces(faces.open_photo(file.read(faces.MAX_BYTES + 1)))
+        found = faces.find_faces(faces.open_photo(read_regular(name, limit=faces.MAX_BYTES + 1)))
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
                         ) from None

@@ -72,13 +72,13 @@ def test_the_constants_are_those_that_were_measured():
 
 @pytest.mark.parametrize("data, message", [
     (b"", "is empty"),
-    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG or PNG image"),
-    (encode(IMAGE, "GIF"), "is not a JPEG or PNG image"),
+    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG, PNG, WebP, BMP, GIF or TIFF image but a web"),
+    (b"\0\0\0\x18ftypheic", "TIFF image but a HEIC photo"),
     (FACE[:-400], "cannot be decoded: image file is truncated"),
     (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels, more than 64 million"),
     (encode(Image.new("1", (16_000, 16_000)), "PNG"), "exceeds limit"),
     (FACE + bytes(faces.MAX_BYTES), "is larger than 64 MiB"),
-], ids=["empty", "html", "gif", "truncated", "large", "bomb", "bytes"])  # fmt: skip
+], ids=["empty", "html", "heic", "truncated", "large", "bomb", "bytes"])  # fmt: skip
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_is_no_photo_is_said_in_a_few_words(data, message):
     with pytest.raises(ValueError, match=message) as error:
