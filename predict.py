@@ -3,7 +3,8 @@
 python predict.py photo.jpg folder/ --model results/ResNet18/seed0
 python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv
 
-Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first (see fer/faces.py).
+Faces are found and aligned first (see fer/faces.py), but for RAF-DB's own images, which are known by their
+names or folders, and for ready face crops of any size with --aligned.
 Exit code 1 where a file was left out, not usable or without a face, 2 where the work could not go on.
 """
 
@@ -40,6 +41,7 @@ def arguments() -> argparse.Namespace:
     add("images", nargs="+", metavar="IMAGE", help="a picture, a folder of them, or - for standard input")
     add("--model", action="append", default=[], metavar="RUN", help="a run's folder or .pth (repeatable)")
     add("--ensemble", action="store_true", help="let models vote: the mean of their probabilities")
+    add("--aligned", action="store_true", help="the pictures are ready face crops: look for no faces in them")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV with all seven probabilities")
     form.add_argument("--json", action="store_true", help="print JSON with all seven probabilities")
@@ -65,18 +67,20 @@ def load(paths: Sequence[str], setup: device.Setup, *, ensemble: bool) -> list[n
     return [network.to(setup.device) for network in networks]
 
 
-def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *,
+def predict(names: list[str], networks: list[nn.Module], setup: device.Setup, *, aligned: bool = False,
             draw: Callable | None = None) -> Iterator[dict]:
     """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is
     an aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
 
-    `draw(name, photo, rows)` is called for every file with faces.
+    `aligned`: every file is a ready face crop. `draw(name, photo, rows)` is called for every file with faces.
     """
 
     def look(name: str) -> tuple[list[faces.Face], bytes, str]:
         try:
             data = photos.read(name)
-            found = faces.find_faces(faces.open_photo(data))
+            photo = faces.open_photo(data)
+            crop = aligned or faces.is_aligned(os.path.abspath(name), photo)
+            found = [faces.crop(photo)] if crop else faces.find_faces(photo)
             return found, data if draw else b"", "" if found else "no face was found"
         except OSError as error:
             return [], b"", f"cannot be read ({error.strerror or error})"
@@ -216,7 +220,7 @@ def main() -> None:
             else:
                 yield row
 
-    rows = good(predict(names, networks, setup, draw=draw))
+    rows = good(predict(names, networks, setup, aligned=args.aligned, draw=draw))
     if args.csv:
         print_csv(rows)
     elif args.json:

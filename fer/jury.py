@@ -4,6 +4,7 @@
 """
 
 import html
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,7 +181,9 @@ def _load(name: str, file: Path) -> nn.Module:
 def _largest(name: str) -> Tensor:
     """The largest face in a photo."""
     try:
-        found = faces.find_faces(faces.open_photo(read_regular(name, limit=faces.MAX_BYTES + 1)))
+        photo = faces.open_photo(read_regular(name, limit=faces.MAX_BYTES + 1))
+        aligned = faces.is_aligned(os.path.abspath(name), photo)
+        found = [faces.crop(photo)] if aligned else faces.find_faces(photo)
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
                         ) from None

@@ -98,10 +98,23 @@ def test_photos_are_opened_as_they_are_meant_to_be_seen():
         assert faces.open_photo(encode(image, "PNG")).getpixel((2, 2)) == (255, 255, 255)
 
 
-def test_an_aligned_face_is_used_as_it_is_and_needs_no_detector(no_detector):
-    found = faces.find_faces(IMAGE)
-    assert len(found) == 1 and found[0].box is None
-    assert np.array_equal(found[0].pixels, np.asarray(IMAGE).transpose(2, 0, 1))
+def test_a_ready_face_crop_is_used_as_it_is_and_others_are_resized(no_detector):
+    face = faces.crop(IMAGE)
+    assert face.box is None and np.array_equal(face.pixels, np.asarray(IMAGE).transpose(2, 0, 1))
+    for size in ((48, 48), (224, 224), (300, 224)):
+        other = faces.crop(IMAGE.resize(size)).pixels
+        assert other.shape == (3, 100, 100) and other.dtype == np.uint8
+        assert np.abs(other.astype(int) - face.pixels).mean() < (3 if size[0] == size[1] else 15)
+
+
+@pytest.mark.parametrize("name, aligned", [
+    ("test_0001_aligned.jpg", True), ("a/train_00001_aligned.png", True), ("DATASET/test/7/x.jpg", True),
+    ("C:\\data\\DATASET\\train\\1\\x.jpg", True), ("basic/Image/aligned/x.jpg", True), ("me.jpg", False),
+    ("x_test_0001_aligned.jpg", False), ("aligned/x.jpg", False), ("DATASET/test/8/x.jpg", False),
+    ("DATASET/test/7/me/x.jpg", False), ("test_1_aligned.jpg/x", False)])
+def test_what_counts_as_one_of_rafdb_s_images(name, aligned):
+    assert faces.is_aligned(name, IMAGE) == aligned
+    assert not faces.is_aligned(name, IMAGE.resize((100, 101)))
 
 
 def test_without_the_detector_a_photo_says_how_to_get_it(no_detector):

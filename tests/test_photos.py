@@ -86,3 +86,19 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
     (tmp_path / "b").symlink_to(tmp_path / "a")
     assert read_regular(tmp_path / "b", limit=3) == b"123"
     assert read_regular(tmp_path / "a", limit=9) == b"12345"
+
+
+def test_what_is_not_a_face_gets_no_expression(tmp_path, run, start, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(faces, "detect", lambda *_: [])
+    white = tmp_path / "white.png"
+    white.write_bytes(encode(Image.new("RGB", (100, 100), "white"), "PNG"))
+    code, out, err = start(white, "--model", run, "--csv")
+    assert code == 1 and rows(out) == [] and err == [f"{white}: no face was found"]
+
+
+@pytest.mark.parametrize("size", [48, 100, 224])
+def test_ready_face_crops_of_any_size(tmp_path, run, start, size):  # noqa: F811
+    path = tmp_path / "me.png"
+    path.write_bytes(encode(IMAGE.resize((size, size)), "PNG"))
+    code, out, err = start(path, "--model", run, "--csv", "--aligned")
+    assert code == 0 and err == [] and [row["left"] for row in rows(out)] == [""]
