@@ -9,9 +9,12 @@ import pytest
 from test_resume import contents, stopped_in_epoch_2
 from test_train import RECIPES, folder, rows, run
 
-from fer.checkpoint import read
+import models
+from fer.checkpoint import read, save
 from fer.errors import UserError
+from fer.inference import probabilities
 from fer.results import collect
+from RAFDB_dataset import RAFDBDataset
 from train_function import parse
 
 
@@ -81,3 +84,23 @@ def test_it_goes_with_resume_and_does_not_come_back(options):
         run(options, resume="last", finish=True)
     last = f"{folder(options)}/last.pth"
     assert read(last)["options"]["finish"] and not parse("ConvNet", RECIPES, ["--resume", last]).finish
+
+
+def test_last_pth_answers_as_its_log_says(options, drawn):
+    """Whether to predict with or to start from: with the averaged weights, which were evaluated."""
+    stopped_in_epoch_2(replace(options, image_size=100))
+    last = f"{folder(options)}/last.pth"
+    state, val = read(last), RAFDBDataset(drawn, "val")
+    (row,) = state["log"]
+    model = models.load(last)
+    assert not all(value.equal(state["weights"][key]) for key, value in model.state_dict().items())
+    for other in (model, models.build("ConvNet", weights=last)):
+        assert all(value.equal(state["ema"][key]) for key, value in other.state_dict().items())
+    p = probabilities([model], val.images)
+    assert float((p.argmax(1) == val.labels).float().mean()) == pytest.approx(row["val_accuracy"])
+    assert float(-p.log()[range(len(val)), val.labels].mean()) == pytest.approx(row["val_loss"], abs=1e-3)
+    save(last, state | {"ema": {}})  # --ema 0
+    assert models.load(last).state_dict()["classifier.7.bias"].equal(state["weights"]["classifier.7.bias"])
+    save(last, state | {"ema": [1]})
+    with pytest.raises(UserError, match="holds no averaged weights"):
+        models.load(last)
