@@ -1,5 +1,9 @@
 """The parts of the suite, one job each."""
 
+from fer.versions import check
+
+check()  # here, since with an old torch the next import already fails
+
 CLASS_NAMES = (
     "Surprise",
     "Fear",
