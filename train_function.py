@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
-from fer import augment, cli, device, metrics
+from fer import augment, cli, device, metrics, twins
 from fer.balance import STRATEGIES, Balance
 from fer.batches import Batches
 from fer.checkpoint import Keeper, read
@@ -314,7 +314,9 @@ def _load(options: Options, setup: device.Setup) -> dict[str, RAFDBDataset]:
             "train": RAFDBDataset(source, "train", train_fraction=options.train_fraction, **share),
             "val": RAFDBDataset(source, "val", **share),
         }
-        return sets | ({"test": RAFDBDataset(source, "test")} if options.test else {})
+        sets |= {"test": RAFDBDataset(source, "test")} if options.test else {}
+        twins.refuse(twins.pairs(*sets.values()))
+        return sets
 
 
 def _snapshot(state: dict, model: nn.Module, optimizer, setup: device.Setup, ema: EMA) -> dict:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fer import CLASS_NAMES, cli, device, metrics, plots
+from fer import CLASS_NAMES, cli, device, metrics, plots, twins
 from fer.checkpoint import hold, read, save_model, sweep, write_atomically
 from fer.errors import Stopped, UserError
 from fer.folder import checkpoint, place, refuse, resume_command, same_experiment
@@ -181,6 +181,7 @@ class Run:
             "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state["log"]),
                      "wall_seconds": seconds, "peak_memory_mib": peak},
             "counts": {name: part.counts for name, part in self.sets.items()},
+            "twins": {key: len(same) for key, same in twins.pairs(*self.sets.values()).items()},
             "skipped_images": self.sets["train"].skipped, "split_hash": state["split_hash"],
             "train_hash": state["train_hash"], "test_hash": state["test_hash"],
             "environment": device.environment(self.setup),
