@@ -47,8 +47,8 @@ BROUGHT = {
 MEANT = {"weightedrandomsampler": "sampler", "weighted-sampler": "sampler", "oversampling": "sampler",
          "oversample": "sampler", "class-weight": "weights", "class-weights": "weights",
          "balanced": "weights", "weighted": "weights", "focal-loss": "focal",
-         "logit-adjustment": "logit-adjust", "true": "auto", "float16": "fp16", "half": "fp16", "bfloat16": "bf16", "false": "off",
-         "fp32": "off"}
+         "logit-adjustment": "logit-adjust", "true": "auto", "float16": "fp16", "half": "fp16",
+         "bfloat16": "bf16", "false": "off", "fp32": "off"}
 
 
 def option(

@@ -5,6 +5,7 @@
 """
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from fer.files import read_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 RAW = (".dng", ".nef", ".cr2", ".arw", ".orf", ".pef", ".rw2")  # they pass for TIFF, which is their preview
+VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # and ._NAME: file browsers leave them
 
 
@@ -53,7 +55,20 @@ def read(name: str) -> bytes:
         if sys.stdin is None:
             raise ValueError("standard input is closed")
         return sys.stdin.buffer.read(MAX_BYTES + 1)
+    if not os.path.exists(name) or _suffix(name) in VIDEO:
+        _meant(name)
     return read_regular(name, limit=MAX_BYTES + 1)
+
+
+def _meant(name: str) -> None:
+    """Raise ValueError where `name` is no picture's, but something that other tools take."""
+    if re.match(r"[a-z]+://", name, re.IGNORECASE):
+        raise ValueError("is an address; download it and name the file, or pipe it: curl ADDRESS | "
+                         "python predict.py - --model RUN")
+    if _suffix(name) in VIDEO:
+        raise ValueError("is a video; make pictures of it, such as with ffmpeg -i VIDEO -r 1 frame-%04d.png")
+    if name.isdigit():
+        raise ValueError("would be a camera's number, and cameras are not read; name a picture or a folder")
 
 
 def shown(name: str) -> str:

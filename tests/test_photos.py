@@ -13,7 +13,9 @@ from test_predict import rows, run, start  # noqa: F401  (fixtures)
 from trees import FACE, IMAGE, as_a_user, encode
 
 from fer import faces, photos
+from fer.errors import UserError
 from fer.files import read_regular
+from fer.inference import find
 
 HEIC = b"\0\0\0\x18ftypheic" + bytes(99)
 
@@ -102,3 +104,40 @@ def test_ready_face_crops_of_any_size(tmp_path, run, start, size):  # noqa: F811
     path.write_bytes(encode(IMAGE.resize((size, size)), "PNG"))
     code, out, err = start(path, "--model", run, "--csv", "--aligned")
     assert code == 0 and err == [] and [row["left"] for row in rows(out)] == [""]
+
+
+@pytest.mark.parametrize("name, said", [
+    ("0", "0: would be a camera's number"), ("clip.MP4", "clip.MP4: is a video; make pictures of it"),
+    ("https://example.org/a.jpg", "is an address; download it"),
+    ("nowhere.jpg", "cannot be read (No such file")])
+def test_names_that_other_tools_take(run, start, monkeypatch, tmp_path, name, said):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    code, out, err = start(name, "--model", run, "--csv")
+    assert code == 1 and rows(out) == [] and len(err) == 1 and said in err[0]
+    if name == "clip.MP4":
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypisom")
+        assert start(name, "--model", run)[2] == err
+
+
+def test_a_file_with_a_camera_s_number_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").write_bytes(FACE)
+    assert photos.read("0") == FACE
+
+
+def test_models_that_are_not_where_they_are_named(run, tmp_path):  # noqa: F811
+    seed = tmp_path / "ResNet18/seed0"
+    seed.mkdir(parents=True)
+    os.mkfifo(tmp_path / "pipe")
+    for path, said in ((run.parents[1], f"is no run's folder, but runs with weights are in it: {run}"),
+                       (run.parent, f"runs with weights are in it: {run}"), (tmp_path / "pipe", "is no file"),
+                       (seed, "has no best_model.pth in it; name a run"), (tmp_path / "x", "not exist")):
+        with pytest.raises(UserError, match=said):
+            find(path)
+    (seed / "last.pth").touch()
+    with pytest.raises(UserError, match="has no best_model.pth yet; go on with its run, or name its last"):
+        find(seed)
+    (seed / "metrics.json").touch()
+    with pytest.raises(UserError, match="numbers without its weights.*train it anew with python train_R"):
+        find(seed)
+    assert find(run) == find(run / "best_model.pth") == run / "best_model.pth"
