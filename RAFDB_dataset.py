@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ferlab.data import twins
 from ferlab.data.image_io import Unusable, opened, upright
 from ferlab.data.layout import Row, Source, find
 from ferlab.data.rafdb import CLASS_NAMES
@@ -91,14 +92,21 @@ class RAFDBDataset(Dataset):
 
 
 def describe(*splits: RAFDBDataset) -> str:
-    """One line: layout, images per split and class, and whether the official counts are RAF-DB's."""
+    """One line: layout, images per split and class, twins across the splits, and whether the official counts
+    are RAF-DB's; and a note where val has twins in train.
+    """
     first = splits[0]
     verdict = {"RAF-DB": "RAF-DB's known counts", "drawn faces": "drawn faces, not RAF-DB",
                "other data": "NOT RAF-DB's known counts"}[first.kind]
     parts = [f"{s.split} {len(s):,} ({' '.join(f'{n[:2]}{c}' for n, c in zip(CLASS_NAMES, s.counts))})"
              for s in splits]
     skipped = f"; {first.skipped:,} unreadable training images skipped" if first.skipped else ""
-    return f"data: {first.layout}: {' · '.join(parts)}; {verdict}{skipped}"
+    found = {key: len(same) for key, same in twins.pairs(*splits).items() if same}
+    same = "".join(f"; the same by pixels: {n:,} images of {key}" for key, n in found.items())
+    note = ""
+    if "val in train" in found:
+        note = "\nnote: val images are trained on, too, so val's numbers are too good"
+    return f"data: {first.layout}: {' · '.join(parts)}{same}; {verdict}{skipped}{note}"
 
 
 def open_source(root: str | Path | Source) -> Source:
@@ -245,7 +253,9 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         raise UserError("usage: python RAFDB_dataset.py FOLDER_OR_ZIP")
     source = open_source(sys.argv[1])
-    print(describe(*(RAFDBDataset(source, split) for split in ("train", "val", "test"))))
+    splits = [RAFDBDataset(source, split) for split in ("train", "val", "test")]
+    print(describe(*splits))
+    twins.refuse(twins.pairs(*splits))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 python predict.py photo.jpg folder/ --model results/ResNet18/seed0
 python predict.py folder/ --model results/ResNet18/seed0 --model results/VGG16/seed0 --ensemble --csv
 
-Aligned 100 x 100 faces are used as they are; in photos faces are found and aligned first.
-Exit code 1 where a file could not be used or no face was found in it, 2 where the work could not go on.
+Faces are found and aligned first, but for RAF-DB's own images, which are known by their
+names or folders, and for ready face crops of any size with --aligned.
+Exit code 1 where a file was left out, not usable or without a face, 2 where the work could not go on.
 """
 
 import argparse
@@ -27,11 +28,11 @@ from tqdm import tqdm
 import models
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError, command
-from ferlab.inference import face_detection
+from ferlab.inference import face_detection, photos
+from ferlab.inference.photos import shown
 from ferlab.inference.predictor import find, probabilities, trained
 from ferlab.training import runtime
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)
 
 
@@ -39,9 +40,10 @@ def arguments() -> argparse.Namespace:
     """What was typed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
     add = parser.add_argument
-    add("images", nargs="+", metavar="IMAGE", help="a JPEG or PNG, a folder of them, or - for standard input")
+    add("images", nargs="+", metavar="IMAGE", help="a picture, a folder of them, or - for standard input")
     add("--model", action="append", default=[], metavar="RUN", help="a run's folder or .pth (repeatable)")
     add("--ensemble", action="store_true", help="let models vote: the mean of their probabilities")
+    add("--aligned", action="store_true", help="the pictures are ready face crops: look for no faces in them")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print CSV with all seven probabilities")
     form.add_argument("--json", action="store_true", help="print JSON with all seven probabilities")
@@ -67,49 +69,20 @@ def load(paths: Sequence[str], setup: runtime.Setup, *, ensemble: bool) -> list[
     return [network.to(setup.device) for network in networks]
 
 
-def listed(images: Sequence[str]) -> list[str]:
-    """`images` with every folder replaced by the JPEG and PNG files below it, in order. Hidden files are left
-    out, as a Mac leaves them beside others; folders that cannot be read are kept, so that they are named.
-    """
-    names = []
-    for name in images:
-        if not os.path.isdir(name):
-            names.append(name)
-            continue
-        closed = []
-        walk = os.walk(name, onerror=lambda error: closed.append(error.filename))
-        below = [os.path.join(at, file) for at, _, files in walk for file in files if file[0] != "."]
-        below = [file for file in below if file.lower().endswith(SUFFIXES)
-                 and (os.path.isfile(file) or os.path.islink(file))]
-        names += sorted(below + closed) or [name]
-    return names
-
-
-def read(name: str) -> bytes:
-    """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
-    if os.path.isdir(name):
-        run = any(file.endswith(".pth") for file in os.listdir(name))
-        raise ValueError(f"the folder holds {'a model: name it with --model' if run else 'no JPEG or PNG'}")
-    if name == "-":
-        if sys.stdin is None:
-            raise ValueError("standard input is closed")
-        return sys.stdin.buffer.read(face_detection.MAX_BYTES + 1)
-    with open(name, "rb") as file:
-        return file.read(face_detection.MAX_BYTES + 1)
-
-
-def predict(names: list[str], networks: list[nn.Module], setup: runtime.Setup, *,
+def predict(names: list[str], networks: list[nn.Module], setup: runtime.Setup, *, aligned: bool = False,
             draw: Callable | None = None) -> Iterator[dict]:
     """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is
     an aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
 
-    `draw(name, photo, rows)` is called for every file with faces.
+    `aligned`: every file is a ready face crop. `draw(name, photo, rows)` is called for every file with faces.
     """
 
     def look(name: str) -> tuple[list[face_detection.Face], bytes, str]:
         try:
-            data = read(name)
-            found = face_detection.find_faces(face_detection.open_photo(data))
+            data = photos.read(name)
+            photo = face_detection.open_photo(data)
+            crop = aligned or face_detection.is_aligned(os.path.abspath(name), photo)
+            found = [face_detection.crop(photo)] if crop else face_detection.find_faces(photo)
             return found, data if draw else b"", "" if found else "no face was found"
         except OSError as error:
             return [], b"", f"cannot be read ({error.strerror or error})"
@@ -146,11 +119,6 @@ def predict(names: list[str], networks: list[nn.Module], setup: runtime.Setup, *
 def ranked(row: dict, topk: int) -> list[tuple[str, float]]:
     """The `topk` most probable expressions of one face, most probable first."""
     return sorted(row["probabilities"].items(), key=lambda item: -item[1])[:topk]
-
-
-def shown(name: str) -> str:
-    """A file's name on one line, whatever is in it."""
-    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def mark(photo: Image.Image, rows: Sequence[dict], *, topk: int) -> Image.Image:
@@ -238,7 +206,11 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="PIL")  # about metadata
     setup = runtime.setup(args.device)
     networks = load(args.model, setup, ensemble=args.ensemble)
-    names, failed = listed(args.images), 0
+    names, left_out = photos.listed(args.images)
+    failed = sum(left_out.values())
+    if left_out:
+        print(f"left out, as these are no pictures that can be read here: {photos.summary(left_out)}",
+              file=sys.stderr)
     draw = saver(args.save_images, names, args.topk) if args.save_images else None
 
     def good(rows: Iterator[dict]) -> Iterator[dict]:
@@ -250,7 +222,7 @@ def main() -> None:
             else:
                 yield row
 
-    rows = good(predict(names, networks, setup, draw=draw))
+    rows = good(predict(names, networks, setup, aligned=args.aligned, draw=draw))
     if args.csv:
         print_csv(rows)
     elif args.json:

@@ -20,6 +20,7 @@ import models
 from ferlab import cli
 from ferlab.analysis import metrics
 from ferlab.cli import option
+from ferlab.data import twins
 from ferlab.errors import UserError
 from ferlab.training import augment, runtime
 from ferlab.training.batches import Batches
@@ -30,7 +31,7 @@ from ferlab.training.interrupt import Interrupt
 from ferlab.training.optim import Schedule, make_optimizer
 from ferlab.training.report import Run
 from ferlab.training.resizing import size_at
-from ferlab.training.run_folder import checkpoint, refuse
+from ferlab.training.run_folder import checkpoint, refuse, same_experiment
 from RAFDB_dataset import RAFDBDataset, describe, open_source
 
 
@@ -64,6 +65,7 @@ class Options:
     amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
     compile: bool = option(False, "torch.compile the model (pays back in long runs on a GPU)")
     resume: str = option("", "go on from the run's last.pth, or from the checkpoint PATH")
+    finish: bool = option(False, "with --resume: train no further, evaluate and finish what is there")
     overwrite: bool = option(False, "replace a run that is there already")
     skip_bad: bool = option(False, "leave unreadable training images out (they are counted)")
     tensorboard: bool = option(False, "write TensorBoard files too, where it is installed")
@@ -74,11 +76,6 @@ class Options:
     def initial(self) -> str:
         """The weights to build the model with: a resumed run brings its own."""
         return "none" if self.resume else self.weights
-
-
-# what may differ between a run and its continuation; everything else would make it another run
-MAY_CHANGE = ("epochs", "patience", "device", "compile", "resume", "overwrite", "tensorboard", "output",
-              "name", "data")
 
 
 def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) -> Options:
@@ -98,11 +95,8 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
     cli.check(options)
     if options.resume:
         stored = cli.restored(Options, read(checkpoint(name, options)).get("options"))
-        if changed := [k for k, v in given.items() if k not in MAY_CHANGE and v != getattr(stored, k)]:
-            listed = ", ".join(f"{cli.flag(k)} (was {getattr(stored, k)})" for k in changed)
-            raise UserError(f"this run was not begun with {listed}; leave that out to go on, or choose "
-                            "another --name.")
-        options = replace(stored, **{"overwrite": False, **given})
+        options = replace(stored, **{"overwrite": False, "finish": False, **given})
+        same_experiment(stored, options)
     if argv is None:  # the script's own: before a model is built, or its weights are downloaded
         refuse(name, options)
     return options
@@ -245,6 +239,9 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
         if options.patience and 0 < state["best"]["epoch"] <= epoch - options.patience:
             reason = f"val macro-F1 no better for {options.patience} epochs"
             break
+        if options.finish:
+            reason = f"closed early, after {epoch} of {options.epochs} epochs (--finish)"
+            break
         clock = time.perf_counter()
         size = max(train_data.size, size_at(epoch, **sizes))  # with more --epochs it would fall again
         if size != train_data.size:  # what the average holds was learnt at another size: it begins anew
@@ -321,7 +318,9 @@ def _load(options: Options, setup: runtime.Setup) -> dict[str, RAFDBDataset]:
             "train": RAFDBDataset(source, "train", train_fraction=options.train_fraction, **share),
             "val": RAFDBDataset(source, "val", **share),
         }
-        return sets | ({"test": RAFDBDataset(source, "test")} if options.test else {})
+        sets |= {"test": RAFDBDataset(source, "test")} if options.test else {}
+        twins.refuse(twins.pairs(*sets.values()))
+        return sets
 
 
 def _snapshot(state: dict, model: nn.Module, optimizer, setup: runtime.Setup, ema: EMA) -> dict:

@@ -14,6 +14,42 @@ from ferlab.errors import UserError
 
 T = TypeVar("T")
 
+# flags that people bring from timm, torchvision, ultralytics and Keras -> what this suite has for them
+BROUGHT = {
+    "workers num-workers j pin-mem pin-memory cache": "images are kept decoded in memory: no workers",
+    "model arch a backbone cfg": "each model has its script, such as train_ResNet.py",
+    "num-classes nc classes single-cls": "RAF-DB has seven classes, and so has every model here",
+    "pretrained weights-backbone initial-checkpoint": "--weights imagenet, or --weights none",
+    "freeze freeze-backbone freeze-layers": "all layers are trained; --lr sets how fast",
+    "evaluate eval test-only val validate": "a run ends with its evaluation; predict.py asks a trained model",
+    "wandb log-wandb use-wandb mlflow logger": "each run writes log.csv and metrics.json; also --tensorboard",
+    "loss criterion focal-loss class-weight class-weights weighted-loss":
+        "--balance, which chooses the loss, its weights or the sampling",
+    "sampler oversample weighted-sampler": "--balance sampler, or --balance sqrt-sampler",
+    "imgsz img img-size input-size crop-size train-crop-size": "--image-size",
+    "batch b bs train-batch-size": "--batch-size, images a step of all processes together",
+    "data-path data-dir dataset root dataset-path": "--data",
+    "project output-dir save-dir log-dir checkpoint-dir": "--output, with --name for the run",
+    "experiment exp": "--name", "exist-ok": "--overwrite",
+    "opt optimizer optim momentum": "AdamW, with --lr and --weight-decay",
+    "learning-rate lr0 base-lr": "--lr", "wd decay": "--weight-decay",
+    "sched scheduler lr-scheduler lrf lr-step-size lr-gamma min-lr": "a cosine after --warmup-epochs",
+    "smoothing": "--label-smoothing", "model-ema model-ema-decay ema-decay": "--ema",
+    "clip-grad clip-grad-norm gradient-clip-val max-norm": "--grad-clip",
+    "early-stopping early-stop": "--patience",
+    "validation-split val-split val-ratio": "--val-fraction",
+    "aa auto-augment mixup cutmix reprob random-erase hflip no-aug": "--augment, the strength of all of it",
+    "fp16 bf16 half mixed-precision precision native-amp no-amp": "--amp auto, bf16, fp16 or off",
+    "gpu gpus gpu-id no-cuda cuda local-rank world-size dist-url": "--device, and torchrun for several GPUs",
+    "torchcompile torch-compile": "--compile", "checkpoint load ckpt": "--resume PATH, or --weights PATH",
+    "print-freq verbose log-interval": "a row is printed each epoch",
+}
+MEANT = {"weightedrandomsampler": "sampler", "weighted-sampler": "sampler", "oversampling": "sampler",
+         "oversample": "sampler", "class-weight": "weights", "class-weights": "weights",
+         "balanced": "weights", "weighted": "weights", "focal-loss": "focal",
+         "logit-adjustment": "logit-adjust", "true": "auto", "float16": "fp16", "half": "fp16",
+         "bfloat16": "bf16", "false": "off", "fp32": "off"}
+
 
 def option(
     default, help: str, *, choices: Sequence[str] = (), low: float | None = None, high: float | None = None
@@ -48,6 +84,8 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         wrong = unknown[0].split("=")[0]
+        if known_as := _brought(wrong):
+            raise UserError(f"there is no option {wrong} here: {known_as}.")
         close = difflib.get_close_matches(wrong, fields, 1, 0.5)
         raise UserError(
             f"there is no option {wrong}"
@@ -57,6 +95,13 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
         if isinstance(value, list):  # what argparse makes of --name=--
             raise UserError(f"{flag(name)} cannot be --.")
     return vars(known)
+
+
+def _brought(wrong: str) -> str:
+    """What this suite has in place of a flag from elsewhere; nothing where it is not known."""
+    name = wrong.lstrip("-").lower().replace("_", "-")
+    text = next((text for names, text in BROUGHT.items() if name in names.split()), "")
+    return f"use {text}" if text.startswith("--") else text
 
 
 def restored(cls: type[T], found: object) -> T:
@@ -76,7 +121,9 @@ def check(options) -> None:
     for f in dataclasses.fields(options):
         value, rules = getattr(options, f.name), f.metadata
         if rules["choices"] and value not in rules["choices"]:
+            meant = MEANT.get(str(value).lower().replace("_", "-"))
             close = difflib.get_close_matches(str(value), rules["choices"], 1, 0.4)
+            close = [meant] if meant in rules["choices"] else close
             hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(rules['choices'])}."
             raise UserError(f"{flag(f.name)} {value} is none; {hint}")
         low, high = rules["low"], rules["high"]

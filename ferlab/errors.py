@@ -50,8 +50,8 @@ def command(main):
             label, text, code = "stopped", "at once, by Ctrl-C.", 128 + signal.SIGINT
         except OSError as error:
             label, text, code = "error", f"the system refuses: {error}.", 4
-        rank = int(os.environ.get("RANK", 0))
-        sys.stderr.write(f"{label}{f' (rank {rank})' if rank else ''}: {text}\n")
+        rank = os.environ.get("RANK", "0")
+        sys.stderr.write(f"{label}{f' (rank {rank})' if rank.isdigit() and rank != '0' else ''}: {text}\n")
         sys.exit(code)
 
     return run

@@ -82,13 +82,14 @@ def build(
 
 def load(path: str | Path) -> nn.Module:
     """The trained model of a `best_model.pth` or `last.pth`, in eval mode, on the CPU; `model.checkpoint`
-    holds the rest.
+    holds the rest. Of a last.pth these are the averaged weights, which its log describes.
 
     Raises UserError where the file is not a whole checkpoint of this suite.
     """
     checkpoint = read(path)
     model = build(**checkpoint["model"])
-    model.load_state_dict(_matching(model, checkpoint.pop("weights"), path))
+    model.load_state_dict(_matching(model, _evaluated(checkpoint), path))
+    del checkpoint["weights"]
     model.checkpoint = checkpoint
     return model.eval()
 
@@ -138,7 +139,12 @@ def _load_weights(model: nn.Module, path: Path) -> None:
     there, here = checkpoint["model"], model.built
     if there["name"] != here["name"]:
         raise UserError(f"{path} holds a {there['name']}, not a {here['name']}.")
-    model.load_state_dict(_matching(model, checkpoint["weights"], path))
+    model.load_state_dict(_matching(model, _evaluated(checkpoint), path))
+
+
+def _evaluated(checkpoint: dict) -> dict:
+    """The weights that training evaluates: the moving average, where the checkpoint holds a run's state."""
+    return checkpoint.get("ema") or checkpoint["weights"]
 
 
 def _matching(model: nn.Module, weights: dict, path: str | Path) -> dict:

@@ -126,7 +126,7 @@ def test_a_signal_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path,
     assert read(tmp_path / "ConvNet/drawn-seed0/last.pth")["epoch"] >= 1
     if number == signal.SIGINT:
         return  # that one process can go on with it is shown once
-    done = subprocess.run(command(1, script, *argv[:4], "--epochs", 3, "--resume"), env=environment(),
+    done = subprocess.run(command(1, script, *argv[:4], "--resume", "--finish"), env=environment(),
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 

@@ -72,13 +72,13 @@ def test_the_constants_are_those_that_were_measured():
 
 @pytest.mark.parametrize("data, message", [
     (b"", "is empty"),
-    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG or PNG image"),
-    (encode(IMAGE, "GIF"), "is not a JPEG or PNG image"),
+    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG, PNG, WebP, BMP, GIF or TIFF image but a web"),
+    (b"\0\0\0\x18ftypheic", "TIFF image but a HEIC photo"),
     (FACE[:-400], "cannot be decoded: image file is truncated"),
     (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels, more than 64 million"),
     (encode(Image.new("1", (16_000, 16_000)), "PNG"), "exceeds limit"),
     (FACE + bytes(face_detection.MAX_BYTES), "is larger than 64 MiB"),
-], ids=["empty", "html", "gif", "truncated", "large", "bomb", "bytes"])  # fmt: skip
+], ids=["empty", "html", "heic", "truncated", "large", "bomb", "bytes"])  # fmt: skip
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_is_no_photo_is_said_in_a_few_words(data, message):
     with pytest.raises(ValueError, match=message) as error:
@@ -98,10 +98,23 @@ def test_photos_are_opened_as_they_are_meant_to_be_seen():
         assert face_detection.open_photo(encode(image, "PNG")).getpixel((2, 2)) == (255, 255, 255)
 
 
-def test_an_aligned_face_is_used_as_it_is_and_needs_no_detector(no_detector):
-    found = face_detection.find_faces(IMAGE)
-    assert len(found) == 1 and found[0].box is None
-    assert np.array_equal(found[0].pixels, np.asarray(IMAGE).transpose(2, 0, 1))
+def test_a_ready_face_crop_is_used_as_it_is_and_others_are_resized(no_detector):
+    face = face_detection.crop(IMAGE)
+    assert face.box is None and np.array_equal(face.pixels, np.asarray(IMAGE).transpose(2, 0, 1))
+    for size in ((48, 48), (224, 224), (300, 224)):
+        other = face_detection.crop(IMAGE.resize(size)).pixels
+        assert other.shape == (3, 100, 100) and other.dtype == np.uint8
+        assert np.abs(other.astype(int) - face.pixels).mean() < (3 if size[0] == size[1] else 15)
+
+
+@pytest.mark.parametrize("name, aligned", [
+    ("test_0001_aligned.jpg", True), ("a/train_00001_aligned.png", True), ("DATASET/test/7/x.jpg", True),
+    ("C:\\data\\DATASET\\train\\1\\x.jpg", True), ("basic/Image/aligned/x.jpg", True), ("me.jpg", False),
+    ("x_test_0001_aligned.jpg", False), ("aligned/x.jpg", False), ("DATASET/test/8/x.jpg", False),
+    ("DATASET/test/7/me/x.jpg", False), ("test_1_aligned.jpg/x", False)])
+def test_what_counts_as_one_of_rafdb_s_images(name, aligned):
+    assert face_detection.is_aligned(name, IMAGE) == aligned
+    assert not face_detection.is_aligned(name, IMAGE.resize((100, 101)))
 
 
 def test_without_the_detector_a_photo_says_how_to_get_it(no_detector):

@@ -188,7 +188,7 @@ def test_choose(drawn):
     for truth, which, expected in (
         ("Joy", 1, "no expression 'Joy'"), ("Fear", 0, "no number 0"), ("Fear", 999, "no number 999"),
         (None, 1, "of which expression"), ("Fear", test.names[index], "is labelled Disgust, not Fear"),
-        ("Fear", "nowhere.jpg", "nowhere.jpg cannot be read"), (None, __file__, "is not a JPEG or PNG image"),
+        ("Fear", "nowhere.jpg", "nowhere.jpg cannot be read"), (None, __file__, "is not a JPEG, PNG"),
     ):
         with pytest.raises(UserError, match=expected):
             notebook.choose(test, truth, which)

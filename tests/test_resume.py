@@ -92,8 +92,8 @@ def test_options_come_back_on_resume(options, tmp_path, monkeypatch):
     with pytest.raises(Stopped):
         run(options, lr=3e-4, batch_size=20)
     typed = ["--output", options.output, "--data", options.data, "--resume"]
-    back = parse("ConvNet", RECIPES, [*typed, "--name", os.path.basename(folder(options)), "--epochs", "4"])
-    assert (back.lr, back.batch_size, back.epochs, back.resume) == (3e-4, 20, 4, "last")
+    back = parse("ConvNet", RECIPES, [*typed, "--name", os.path.basename(folder(options)), "--epochs", "3"])
+    assert (back.lr, back.batch_size, back.epochs, back.resume) == (3e-4, 20, 3, "last")
     with pytest.raises(UserError, match=r"--lr \(was 0.0003\)"):
         parse("ConvNet", RECIPES, [*typed, "--lr", "1"])
 
@@ -133,24 +133,12 @@ def test_deterministic_twice(options, tmp_path, monkeypatch, name):
     assert torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_finished_run_that_goes_on_can_be_stopped_and_goes_on_again(options):
-    """With more epochs it is a run like any other: until they are done it is not finished."""
-    run(replace(options, epochs=1))
-    more = replace(options, epochs=3, resume="last")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        stop_at_epoch(patch, 1)
-        run(more)
-    assert not os.path.exists(f"{folder(options)}/metrics.json")
-    assert run(more)["epochs"] == 3
-    assert [row["epoch"] for row in rows(folder(options))] == ["1", "2", "3"]
-
-
 def contents(path: str) -> dict:
     return {file.name: file.read_bytes() for file in Path(path).iterdir()}
 
 
 def test_a_resume_that_is_refused_changes_nothing(options):
-    run(replace(options, epochs=1))
+    stopped_in_epoch_2(options)
     before = contents(folder(options))
     with pytest.raises(UserError, match="another training images"):
         run(options, resume="last", train_fraction=0.5)
@@ -197,20 +185,20 @@ def test_a_checkpoint_goes_on_under_another_name_but_not_over_another_run(option
     run(replace(options, name="there", epochs=1))
     with pytest.raises(UserError, match="holds a finished run"):
         run(replace(options, name="there", resume=last))
-    done = run(replace(options, name="copy", epochs=1, resume=last))  # only to evaluate
+    done = run(replace(options, name="copy", finish=True, resume=last))  # only to evaluate
     assert done["epochs"] == 1 and len(rows(f"{options.output}/ConvNet/copy")) == 1
 
 
 @pytest.mark.parametrize("broken", [b"[]", b"\xff\xfe{", b'{"epochs": null}'])
 def test_broken_options_json(options, broken):
     """It is a record for readers; what counts is in the checkpoint."""
-    run(replace(options, epochs=1))
+    stopped_in_epoch_2(options)
     path = f"{folder(options)}/options.json"
     with open(path, "wb") as file:
         file.write(broken)
-    assert run(replace(options, epochs=2, resume="last"))["epochs"] == 2
+    assert run(replace(options, resume="last"))["epochs"] == 3
     with open(path) as file:
-        assert json.load(file)["epochs"] == 2
+        assert json.load(file)["epochs"] == 3
 
 
 @pytest.mark.parametrize("first", [False, True])

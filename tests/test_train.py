@@ -166,9 +166,11 @@ def test_finished_runs_are_not_overwritten(options):
     with pytest.raises(UserError, match="is finished"):
         run(options, epochs=1, resume="last")
     assert before == times()
+    with pytest.raises(UserError, match="is finished"):
+        run(options, epochs=2, resume="last")  # more epochs would be another experiment
+    assert before == times()
     run(options, epochs=1, overwrite=True)
-    run(options, epochs=2, resume="last")  # more epochs go on
-    assert [row["epoch"] for row in rows(folder(options))] == ["1", "2"]
+    assert [row["epoch"] for row in rows(folder(options))] == ["1"]
 
 
 def test_unfinished_runs_are_not_overwritten(options, monkeypatch):
@@ -230,11 +232,11 @@ def test_seed_changes_everything(options, tmp_path):
 
 
 def test_options_are_frozen():
-    """Thirty-two at most; a new one needs a reason and a line here."""
+    """32 at most; a new one needs a reason and a line here."""
     assert [f.name for f in dataclasses.fields(Options)] == (
         "data output name seed epochs batch_size lr weight_decay warmup_epochs image_size start_size "
         "patch_keep weights balance label_smoothing augment ema grad_clip patience val_fraction "
-        "train_fraction resolution device amp compile resume overwrite skip_bad tensorboard "
+        "train_fraction resolution device amp compile resume finish overwrite skip_bad tensorboard "
         "deterministic test").split()
     assert all(f.metadata["help"] for f in dataclasses.fields(Options))
 

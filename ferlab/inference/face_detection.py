@@ -7,6 +7,7 @@ bring their weights along it alone also finds eyes and mouth, which alignment ne
 """
 
 import math
+import re
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from ferlab.data.image_io import Unusable, opened, upright
+from ferlab.data.image_io import PHOTOS, Unusable, opened, upright
 from ferlab.errors import UserError
 
 SIDE = 100  # pixels
@@ -23,6 +24,7 @@ EYES_AND_MOUTH = np.array([(24.9, 32.9), (72.2, 32.9), (48.5, 76.2)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
 LONGEST, SHORTEST = 1600, 480  # the photo's longer side in the detector; larger and smaller ones are resized
 SURE = 0.95  # the detector's own probability of a face
+RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
 TURNS = range(30, 360, 30)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
 
@@ -36,12 +38,12 @@ class Face(NamedTuple):
 
 
 def open_photo(data: bytes) -> Image.Image:
-    """JPEG or PNG bytes -> RGB, turned upright as its EXIF tells, white where it is transparent. Raises
+    """A picture's bytes -> RGB, turned upright as its EXIF tells, white where it is transparent. Raises
     ValueError saying what is wrong.
     """
     if len(data) > MAX_BYTES:
         raise Unusable(f"is larger than {MAX_BYTES >> 20} MiB")
-    with opened(data) as image:
+    with opened(data, PHOTOS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Unusable(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} "
                            "million; make it smaller")
@@ -54,16 +56,25 @@ def open_photo(data: bytes) -> Image.Image:
         return image.convert("RGB")
 
 
+def crop(photo: Image.Image) -> Face:
+    """A ready face crop of any size, RGB: cut to a square and resized to what RAF-DB's images have."""
+    square = ImageOps.fit(photo, (SIDE, SIDE), Image.Resampling.BICUBIC)
+    return Face(np.asarray(square).transpose(2, 0, 1), None)
+
+
+def is_aligned(name: str, photo: Image.Image) -> bool:
+    """Whether the picture is one of RAF-DB's: 100 x 100 pixels, and its file's name or folder as RAF-DB has
+    them. Pixels alone do not tell: anything can have that size.
+    """
+    return photo.size == (SIDE, SIDE) and bool(RAFDB.search(name.replace("\\", "/")))
+
+
 def find_faces(photo: Image.Image) -> list[Face]:
     """Every face in an RGB photo, however it stands, from left to right. The photo is looked at as it is
     and in eleven turns. Of the looks at one face the surest counts, as a face on its side can pass for an
-    upright one; what does not stand upright and is seen in one turn only is no face.
-
-    A photo of 100 x 100 pixels is taken for an aligned face and needs no detector; for others UserError is
-    raised where it is not installed.
+    upright one; what does not stand upright and is seen in one turn only is no face. Raises UserError where
+    the detector is not installed.
     """
-    if photo.size == (SIDE, SIDE):
-        return [Face(np.asarray(photo).transpose(2, 0, 1), None)]
     looks = 2 * detect(photo) + detect(photo, TURNS)  # twice, since upright it needs no second look
     found = []
     for face in sorted(looks, key=lambda face: -face[0]):
@@ -133,5 +144,5 @@ def _detector():
     except ImportError as error:
         install = "--no-deps facenet-pytorch" if error.name == "facenet_pytorch" else error.name
         raise UserError(f"a photo needs a face detector, and {error.name} is not installed: pip install "
-                        f"{install} (aligned 100 x 100 faces need none).") from None
+                        f"{install} (ready face crops need none: predict.py --aligned).") from None
     return MTCNN(keep_all=True, device="cpu")

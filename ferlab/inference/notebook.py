@@ -5,6 +5,7 @@
 """
 
 import html
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import models
 from ferlab.analysis.runs import SCRIPTS
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.files import read_regular
 from ferlab.inference import face_detection
 from ferlab.inference.explain import explain
 from ferlab.inference.predictor import probabilities, trained
@@ -182,9 +184,9 @@ def _load(name: str, file: Path) -> nn.Module:
 def _largest(name: str) -> Tensor:
     """The largest face in a photo."""
     try:
-        with open(name, "rb") as file:
-            photo = face_detection.open_photo(file.read(face_detection.MAX_BYTES + 1))
-        found = face_detection.find_faces(photo)
+        photo = face_detection.open_photo(read_regular(name, limit=face_detection.MAX_BYTES + 1))
+        aligned = face_detection.is_aligned(os.path.abspath(name), photo)
+        found = [face_detection.crop(photo)] if aligned else face_detection.find_faces(photo)
     except OSError as error:
         raise UserError(f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
                         ) from None

@@ -20,10 +20,34 @@ def find(path: str | Path) -> Path:
     """The checkpoint that `path` means: a run's folder its best_model.pth, a file itself."""
     path = Path(path)
     file = path / "best_model.pth" if path.is_dir() else path
-    if not file.is_file():
-        lacks = f"has no {file.name} in it" if path.is_dir() else "does not exist"
-        raise UserError(f"{path} {lacks}; name a run's folder, such as results/ResNet18/seed0, or its .pth.")
-    return file
+    if file.is_file():
+        return file
+    if below := _runs(path, "*/best_model.pth", "*/*/best_model.pth"):
+        raise UserError(f"{path} is no run's folder, but runs with weights are in it: {below}.")
+    if (path / "metrics.json").is_file():
+        raise UserError(f"{path} holds a run's numbers without its weights, which are in no repository: "
+                        f"train it anew{_command(path)}, then name the folder which that prints.")
+    if (path / "last.pth").is_file():
+        raise UserError(f"{path} has no best_model.pth yet; go on with its run, or name its last.pth.")
+    lacks = "does not exist"
+    if path.exists():
+        lacks = "has no best_model.pth in it" if path.is_dir() else "is no file"
+    here = _runs(Path("results"), "*/*/best_model.pth") or "none yet; begin with python train_ResNet.py"
+    raise UserError(f"{path} {lacks}; name a run's folder or its .pth. Trained here: {here}.")
+
+
+def _runs(folder: Path, *patterns: str) -> str:
+    """The first ten runs with weights in `folder`."""
+    files = (file for pattern in patterns for file in folder.glob(pattern))
+    return ", ".join(str(file.parent) for file in sorted(files)[:10])
+
+
+def _command(run: Path) -> str:
+    """How to train the model of the run's folder `run`, which is <Model>/<run>/."""
+    from ferlab.analysis.runs import SCRIPTS  # with pandas, which only this message needs
+
+    script = SCRIPTS.get(run.resolve().parent.name)
+    return f" with python {script.name}" if script else ""
 
 
 def trained(name: str, results: str | Path = "results", *, drawn: bool = False) -> Path | None:

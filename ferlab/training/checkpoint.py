@@ -153,6 +153,9 @@ def _check_contents(path: str | Path, state: dict) -> None:
                         "an image size of at most 1024 pixels.")
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path} holds no weights; take one that a train_*.py of this suite wrote.")
+    average = state.get("ema", {})
+    if not isinstance(average, dict) or not all(isinstance(value, Tensor) for value in average.values()):
+        raise UserError(f"{path} holds no averaged weights where they should be; take another one.")
 
 
 class CheckpointWriter:

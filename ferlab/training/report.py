@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ferlab import cli
 from ferlab.analysis import metrics, plots
+from ferlab.data import twins
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError
 from ferlab.training import runtime
 from ferlab.training.checkpoint import hold, read, save_model, sweep, write_atomically
-from ferlab.training.run_folder import checkpoint, place, refuse, resume_command
+from ferlab.training.run_folder import checkpoint, place, refuse, resume_command, same_experiment
 
 FILES = ("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth",
          "curves.png", "confusion_matrix.png")
@@ -106,6 +108,11 @@ class Run:
             if found.get(key) != state[key]:
                 raise UserError(f"{path} was written with another {what} ({found.get(key)}, now "
                                 f"{state[key]}); resume it with the data and model it was begun with.")
+        same_experiment(cli.restored(type(self.options), found.get("options")), self.options)
+        if self.options.finish and not (found.get("best") or {}).get("epoch"):
+            size = self.options.image_size
+            raise UserError(f"{path} has no epoch at {size} pixels, its --image-size, to finish with (epochs "
+                            f"done: {found.get('epoch')}); go on with --resume alone.")
         try:
             model.load_state_dict(found["weights"])
             if ema.decay:
@@ -183,6 +190,7 @@ class Run:
             "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state["log"]),
                      "wall_seconds": seconds, "peak_memory_mib": peak},
             "counts": {name: part.counts for name, part in self.sets.items()},
+            "twins": {key: len(same) for key, same in twins.pairs(*self.sets.values()).items()},
             "skipped_images": self.sets["train"].skipped, "split_hash": state["split_hash"],
             "train_hash": state["train_hash"], "test_hash": state["test_hash"],
             "environment": runtime.environment(self.setup),

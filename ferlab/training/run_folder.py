@@ -3,14 +3,18 @@
     folder = place("ResNet18", options)              # results/ResNet18/seed0
 """
 
-import json
+import dataclasses
 import os
 import shlex
 import sys
 from pathlib import Path
 
+from ferlab import cli
 from ferlab.data.layout import is_drawn
 from ferlab.errors import UserError
+
+# what may differ between a run and its continuation; everything else would make it another experiment
+MAY_CHANGE = ("device", "compile", "resume", "finish", "overwrite", "tensorboard", "output", "name", "data")
 
 
 def place(name: str, options) -> Path:
@@ -35,14 +39,16 @@ def checkpoint(name: str, options) -> Path:
 
 def refuse(name: str, options) -> None:
     """Raise UserError where this run would spoil the one that is in its folder, or has nothing to do."""
+    if options.finish and not options.resume:
+        raise UserError("--finish closes a stopped run; name it with --resume --finish.")
     folder = place(name, options)
     finished, log = os.path.isfile(folder / "metrics.json"), folder / "log.csv"
     begun_in = os.path.realpath(checkpoint(name, options).parent)
     if options.resume and begun_in == os.path.realpath(folder):
-        epochs = _epochs(folder) if finished else 0
-        if options.epochs <= epochs:
-            raise UserError(f"{folder} is finished; its numbers are in metrics.json. To train on, "
-                            f"give more than its {epochs} --epochs.")
+        if finished:
+            raise UserError(f"{folder} is finished, and its test set was opened; its numbers are in "
+                            "metrics.json. For a longer run choose another --name or --seed and leave "
+                            "--resume out.")
     elif options.overwrite:
         return
     elif finished:
@@ -57,6 +63,20 @@ def refuse(name: str, options) -> None:
                         "keep it choose another --name or --seed.")
 
 
+def same_experiment(stored, options) -> None:
+    """Raise UserError, naming the flags, where `options` go on with another experiment than `stored` began.
+
+    The number of epochs belongs to it: the learning rate follows a curve of that length.
+    """
+    keys = [f.name for f in dataclasses.fields(options) if f.name not in MAY_CHANGE]
+    changed = [key for key in keys if getattr(options, key) != getattr(stored, key)]
+    if changed:
+        listed = ", ".join(f"{cli.flag(key)} (was {getattr(stored, key)})" for key in changed)
+        early = " To end it early type --resume --finish." if {"epochs", "patience"} & set(changed) else ""
+        raise UserError(f"this run was not begun with {listed}; leave that out to go on, or choose another "
+                        f"--name.{early}")
+
+
 def resume_command(folder: Path, options, *, world: int = 1) -> str:
     """What to type to go on with the run in `folder`, which this process began as `options` say."""
     argv = ["--begin", *sys.argv[1:]]
@@ -69,11 +89,3 @@ def resume_command(folder: Path, options, *, world: int = 1) -> str:
     if Path(sys.prefix) == Path.cwd() / ".venv" and "VIRTUAL_ENV" not in os.environ:  # make's, not activated
         launcher[0] = os.path.join(os.path.dirname(os.path.relpath(sys.executable)), launcher[0])
     return shlex.join([*launcher, sys.argv[0], *typed, "--resume", *file])
-
-
-def _epochs(folder: Path) -> int:
-    """How many epochs the run in `folder` was to have; 0 where its options.json is damaged."""
-    try:
-        return int(json.loads((folder / "options.json").read_bytes())["epochs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0

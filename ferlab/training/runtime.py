@@ -115,7 +115,7 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
         raise UserError(
             f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, counted from 0."
         )
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, world = launched()
     _keep_memory()
     if chosen.type == "cuda":
         if world > 1:
@@ -142,6 +142,27 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
         made.control = dist.new_group(backend="gloo")
     seed_everything(seed, rank)
     return made
+
+
+def launched() -> tuple[int, int]:
+    """This process's number and how many there are, from torchrun's environment; 0 of 1 without it. Raises
+    UserError where that is only half there: to join a group that nobody else joins would wait for ever.
+    """
+    numbers = {}
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
+        text = os.environ.get(name)
+        if text is not None and not (text.isascii() and text.isdigit()):
+            raise UserError(f"the environment has {name}={text[:40]!r}, which is not a number; type unset "
+                            f"{name}, or start with torchrun, which sets it.")
+        numbers[name] = None if text is None else int(text)
+    rank, world = numbers["RANK"] or 0, 1 if numbers["WORLD_SIZE"] is None else numbers["WORLD_SIZE"]
+    needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if world > 1 else ()
+    missing = [name for name in needed if not os.environ.get(name)]
+    if missing or rank >= world:
+        fault = f"without {', '.join(missing)}" if missing else f"with RANK={rank}"
+        raise UserError(f"the environment has WORLD_SIZE={world} {fault}, which no launcher does; type unset "
+                        "RANK WORLD_SIZE for one process, or start several with torchrun --nproc_per_node=N.")
+    return rank, world
 
 
 def _keep_memory() -> None:

@@ -1,0 +1,97 @@
+"""What was named on the command line -> photos: folders are walked, files are known by their contents.
+
+    names, left_out = listed(["photo.jpg", "folder/"])       # left_out counts the rest by kind
+    data = read(names[0])
+"""
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from ferlab.data.image_io import is_picture
+from ferlab.files import read_regular
+from ferlab.inference.face_detection import MAX_BYTES
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+RAW = (".dng", ".nef", ".cr2", ".arw", ".orf", ".pef", ".rw2")  # they pass for TIFF, which is their preview
+VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # and ._NAME: file browsers leave them
+
+
+def listed(images: Sequence[str]) -> tuple[list[str], Counter]:
+    """`images` with every folder replaced by the pictures in it and in its subfolders, in order; and what
+    else lies there, counted by kind. What cannot be read is kept, so that it gets its sentence.
+    """
+    names: list[str] = []
+    left_out: Counter = Counter()
+    for name in images:
+        if not os.path.isdir(name):
+            names.append(name)
+            continue
+        kept: list[str] = []
+        for at, folders, files in os.walk(name, onerror=lambda error: kept.append(error.filename)):
+            left_out["linked folder"] += sum(os.path.islink(os.path.join(at, folder)) for folder in folders)
+            for file in files:
+                if file in CLUTTER or file.startswith("._"):
+                    continue
+                if file.startswith("."):
+                    left_out["hidden"] += 1
+                elif _candidate(os.path.join(at, file)):
+                    kept.append(os.path.join(at, file))
+                else:
+                    left_out[_suffix(file) if len(_suffix(file)) < 9 else "other"] += 1
+        names += sorted(kept) or [name]
+    return names, +left_out
+
+
+def read(name: str) -> bytes:
+    """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
+    if os.path.isdir(name):
+        run = any(file.endswith(".pth") for file in os.listdir(name))
+        raise ValueError(f"the folder holds {'a model: name it with --model' if run else 'no picture'}")
+    if name == "-":
+        if sys.stdin is None:
+            raise ValueError("standard input is closed")
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    if not os.path.exists(name) or _suffix(name) in VIDEO:
+        _meant(name)
+    return read_regular(name, limit=MAX_BYTES + 1)
+
+
+def _meant(name: str) -> None:
+    """Raise ValueError where `name` is no picture's, but something that other tools take."""
+    if re.match(r"[a-z]+://", name, re.IGNORECASE):
+        raise ValueError("is an address; download it and name the file, or pipe it: curl ADDRESS | "
+                         "python predict.py - --model RUN")
+    if _suffix(name) in VIDEO:
+        raise ValueError("is a video; make pictures of it, such as with ffmpeg -i VIDEO -r 1 frame-%04d.png")
+    if name.isdigit():
+        raise ValueError("would be a camera's number, and cameras are not read; name a picture or a folder")
+
+
+def shown(name: str) -> str:
+    """A file's name on one line, whatever is in it."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def summary(left_out: Counter) -> str:
+    """The kinds that were left out in a few words: "12 .heic, 2 .csv, 1 hidden"."""
+    ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    kinds = [f"{n:,} {shown(kind) or 'without a suffix'}" for kind, n in ordered]
+    return ", ".join(kinds[:10] + ([f"and {len(kinds) - 10} more kinds"] if len(kinds) > 10 else []))
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _candidate(path: str) -> bool:
+    """Whether it is a picture by its contents, should be one by its name, or cannot be asked."""
+    if _suffix(path) in SUFFIXES or _suffix(path) in RAW:
+        return _suffix(path) in SUFFIXES
+    try:
+        return is_picture(read_regular(path, limit=16))
+    except OSError:
+        return True

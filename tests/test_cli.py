@@ -1,0 +1,44 @@
+"""Flags that people bring from elsewhere get an answer that knows what was meant."""
+
+import re
+
+import pytest
+
+from ferlab import cli
+from ferlab.errors import UserError
+from train_function import Options, parse
+
+
+@pytest.mark.parametrize("typed, said", [
+    (["--num-workers", "8"], "no option --num-workers here: images are kept decoded in memory"),
+    (["-j", "8"], "no option -j here: images are kept"), (["--workers=4"], "no option --workers here"),
+    (["--num_classes", "8"], "RAF-DB has seven classes"),
+    (["--model", "resnet18"], "each model has its script"),
+    (["--pretrained"], "use --weights imagenet"), (["--freeze", "10"], "all layers are trained"),
+    (["--evaluate"], "a run ends with its evaluation"), (["--wandb"], "also --tensorboard"),
+    (["--loss", "focal"], "use --balance"), (["imgsz=224"], "no option imgsz here: use --image-size"),
+    (["--optimizer", "SGD"], "AdamW, with --lr"), (["--gpu", "0"], "use --device"),
+    (["--class_weight"], "use --balance"), (["--validation-split", "0.2"], "use --val-fraction"),
+    (["--batchsize", "3"], "did you mean --batch-size"), (["--epoch", "3"], "did you mean --epochs")])
+def test_flags_from_elsewhere(typed, said):
+    with pytest.raises(UserError, match=said):
+        parse("ConvNet", {"none": {}}, typed)
+
+
+@pytest.mark.parametrize("typed, said", [
+    (["--balance", "weightedrandomsampler"], "did you mean sampler"),
+    (["--balance", "WeightedRandomSampler"], "did you mean sampler"),
+    (["--balance", "class_weight"], "did you mean weights"), (["--amp", "float16"], "did you mean fp16"),
+    (["--balance", "true"], "use one of none, sampler|did you mean")])
+def test_values_from_elsewhere(typed, said):
+    with pytest.raises(UserError, match=said):
+        parse("ConvNet", {"none": {}}, typed)
+
+
+def test_the_table_names_what_is_there_and_nothing_that_is():
+    ours = {cli.flag(name) for name in Options.__dataclass_fields__}
+    brought = [name for names in cli.BROUGHT for name in names.split()]
+    assert len(brought) == len(set(brought)) and not {f"--{name}" for name in brought} & ours
+    assert set(re.findall(r"--[a-z][a-z-]*", " ".join(cli.BROUGHT.values()))) <= ours
+    choices = {choice for f in Options.__dataclass_fields__.values() for choice in f.metadata["choices"]}
+    assert set(cli.MEANT.values()) <= choices and not set(cli.MEANT) & choices
