@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from ferlab.data.rafdb import CLASS_NAMES
 
@@ -107,18 +108,22 @@ def overview(entries: Sequence[dict], path: Path, *, title: str) -> None:
              "petaflops": "training compute, petaFLOPs"}
     with matplotlib.rc_context({**STYLE, "font.size": 9, "savefig.dpi": 200}):
         figure = Figure(figsize=(7.2, 5.2), layout="constrained")  # inches: a page's width, printed as it is
-        grid = figure.subplots(2, 3, sharex="col", sharey="row")
+        grid = figure.subplots(2, 3, sharex="col", sharey="row", subplot_kw={"xscale": "log"})
         for row, key in zip(grid, ("accuracy", "balanced_accuracy")):
             for axes, cost in zip(row, costs):
                 for entry in (entry for entry in entries if entry[cost]):
                     x, (mean, low, high) = entry[cost], (100 * value for value in entry[key])
                     colour, marker = _look(entry["label"])
-                    axes.plot([x, x], [low, high], "_-", color=colour, lw=1, ms=4, alpha=0.8)
+                    place = axes.transData
+                    if entry["hollow"] and cost == "parameters":  # as many from scratch: beside each other
+                        place = place + ScaledTranslation(4 / 72, 0, figure.dpi_scale_trans)
+                    axes.update_datalim([(x, low), (x, high)])  # which the shifted ones would not count in
+                    axes.plot([x, x], [low, high], "_-", color=colour, lw=1, ms=4, alpha=0.8, transform=place)
                     axes.plot(x, mean, marker, color=colour, mfc="white" if entry["hollow"] else colour, ms=5,
-                              label=entry["label"])
+                              label=entry["label"], transform=place)
             row[0].set_ylabel(f"test {key.replace('_', ' ')}, %")
         for axes, (cost, name) in zip(grid[1], costs.items()):
-            axes.set(xscale="log", xlabel=name)
+            axes.set_xlabel(name)
             _plain_log(axes, [entry[cost] for entry in entries if entry[cost]] or [1])
         _legend(figure, grid.flat)
         figure.suptitle(title, fontsize=10)
