@@ -7,8 +7,7 @@ python study.py campaign                                              # every mo
 
 A sweep tries every combination of the values given, with the test set shut, and ranks them on val. Runs go
 to results/studies/<study>/ and results/sweeps/, tables and figures beside them. Models train from scratch,
-unless --weights imagenet is typed. Whatever was stopped goes on when the same command is typed again, and
-nothing is trained twice.
+unless --weights imagenet is typed. What was stopped goes on when the same command is typed again.
 """
 
 import argparse
@@ -37,13 +36,14 @@ from ferlab.cli import flag, typed
 from ferlab.data.layout import is_drawn
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError, command
+from ferlab.options import Options
 from ferlab.training import runtime
 from ferlab.training.batches import Batches
 from ferlab.training.checkpoint import write_atomically
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.run_folder import place
 from RAFDB_dataset import RAFDBDataset
-from train_function import Options, evaluate
+from train_function import evaluate
 
 IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
 CHEAPEST_FIRST = ("ConvNet", "GoogLeNet", "ResNet18", "VGG16", "ViT-B16", "ViT-mod")
@@ -121,8 +121,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
 
 def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
     """Become the same command of the clone in args.clone, on this checkout's data and results."""
-    folder = Path(args.clone)
-    if not (folder / ".git").exists():
+    if not ((folder := Path(args.clone)) / ".git").exists():
         made = subprocess.run(["git", "clone", "-q", str(HERE), str(folder)], capture_output=True, text=True)
         if made.returncode:
             raise UserError(f"no clone could be made in {folder}: {made.stderr.strip()}")
@@ -168,8 +167,8 @@ def run(jobs: list[Job]) -> list[Job]:
         _check(job)
     finished = sum(job.finished for job in jobs)
     begun = sum(bool(job.seconds) for job in jobs if not job.finished)
-    print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {len(jobs) - finished - begun} new; "
-          f"{_left(jobs)}", flush=True)
+    new = len(jobs) - finished - begun
+    print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {new} new; {_left(jobs)}", flush=True)
     _say_where_it_stands(jobs)
     failed = []
     with Interrupt() as interrupt:

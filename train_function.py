@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,63 +19,20 @@ from tqdm import tqdm
 import models
 from ferlab import cli
 from ferlab.analysis import metrics
-from ferlab.cli import option
 from ferlab.data import twins
 from ferlab.errors import UserError
+from ferlab.options import Options
 from ferlab.training import augment, runtime
 from ferlab.training.batches import Batches
 from ferlab.training.checkpoint import CheckpointWriter, read
 from ferlab.training.ema import EMA
-from ferlab.training.imbalance import STRATEGIES, Balance
+from ferlab.training.imbalance import Balance
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.optim import Schedule, make_optimizer
 from ferlab.training.report import Run
 from ferlab.training.resizing import size_at
 from ferlab.training.run_folder import checkpoint, refuse, same_experiment
 from RAFDB_dataset import RAFDBDataset, describe, open_source
-
-
-@dataclass
-class Options:
-    """Every knob. A script's recipe overrides these defaults, the command line overrides the recipe."""
-
-    data: str = option("raf-db-dataset", "folder or .zip of RAF-DB; or synthetic for drawn faces")
-    output: str = option("results", "folder for the runs")
-    name: str = option("", "name of the run (default seed<seed>, on drawn faces drawn-seed<seed>)")
-    seed: int = option(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)
-    epochs: int = option(60, "passes over the training images", low=1)
-    batch_size: int = option(64, "images a step, all processes together", low=1)
-    lr: float = option(1e-3, "highest learning rate", low=0)
-    weight_decay: float = option(0.05, "AdamW's, for matrices and kernels only", low=0)
-    warmup_epochs: float = option(2.0, "epochs of linear warm-up before the cosine", low=0)
-    image_size: int = option(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
-    start_size: int = option(0, "pixels a side in the first epochs, later more (0: off)", low=0, high=1024)
-    patch_keep: float = option(1.0, "share of its patches that a ViT sees in training", low=0.05, high=1)
-    weights: str = option("none", "imagenet, none, or the path of a checkpoint to start from")
-    balance: str = option("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
-    label_smoothing: float = option(0.1, "share of every label given to all classes", low=0, high=0.99)
-    augment: float = option(1.0, "strength of the augmentation (0: none)", low=0, high=4)
-    ema: float = option(0.998, "decay of the weights' moving average (0: off)", low=0, high=0.99999)
-    grad_clip: float = option(1.0, "largest norm of the gradient (0: off)", low=0)
-    patience: int = option(0, "stop after this many epochs without a better val macro-F1 (0: never)", low=0)
-    val_fraction: float = option(0.1, "share of the training images to choose by", low=0.01, high=0.5)
-    train_fraction: float = option(1.0, "share of the remaining training images to use", low=0.001, high=1)
-    resolution: int = option(0, "first reduce the faces to N x N pixels (0: as they are)", low=0, high=100)
-    device: str = option("auto", "auto, cpu, cuda or cuda:N")
-    amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
-    compile: bool = option(False, "torch.compile the model (pays back in long runs on a GPU)")
-    resume: str = option("", "go on from the run's last.pth, or from the checkpoint PATH")
-    finish: bool = option(False, "with --resume: train no further, evaluate and finish what is there")
-    overwrite: bool = option(False, "replace a run that is there already")
-    skip_bad: bool = option(False, "leave unreadable training images out (they are counted)")
-    tensorboard: bool = option(False, "write TensorBoard files too, where it is installed")
-    deterministic: bool = option(False, "the same numbers every time, on one machine and version")
-    test: bool = option(True, "open the test set at the end; --no-test for trials, which val judges")
-
-    @property
-    def initial(self) -> str:
-        """The weights to build the model with: a resumed run brings its own."""
-        return "none" if self.resume else self.weights
 
 
 def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) -> Options:
@@ -120,7 +77,7 @@ def train_one_epoch(
     all processes, and whether it was stopped.
     """
     model.train()
-    sums, steps, stopped = torch.zeros(2, runtime=setup.device), 0, False
+    sums, steps, stopped = torch.zeros(2, device=setup.device), 0, False
     for x, y in batches:
         for group in optimizer.param_groups:
             group["lr"] = rate(steps)
@@ -155,7 +112,7 @@ def evaluate(model: nn.Module, batches: Batches, *, batch_size: int = 256) -> di
         with setup.autocast():
             outputs.append(model(x).float())
     logits = torch.zeros(
-        len(batches), outputs[0].shape[1] if outputs else len(metrics.CLASS_NAMES), runtime=setup.device
+        len(batches), outputs[0].shape[1] if outputs else len(metrics.CLASS_NAMES), device=setup.device
     )
     if outputs:
         logits[setup.rank :: setup.world_size] = torch.cat(outputs)

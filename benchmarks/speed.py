@@ -133,7 +133,7 @@ def evaluation(case: Case, val: RAFDBDataset, images: float) -> float:
 def latency(case: Case) -> float:
     """Milliseconds for one image that is on the device: the median of 20."""
     model, size = case.placed().eval(), case.recipe.image_size
-    x = torch.rand(1, 3, size, size, runtime=case.setup.device)
+    x = torch.rand(1, 3, size, size, device=case.setup.device)
     with case.setup.autocast():
         return 1000 * statistics.median([timed(case.setup, lambda: model(x)) for _ in range(25)][5:])
 
@@ -142,7 +142,7 @@ def flops(model: nn.Module, size: int) -> int:
     """Floating-point operations, two per multiply-add, to train on one image: forward and backward."""
     model = copy.deepcopy(model).to("meta").train()  # counts without computing
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(torch.empty(2, 3, size, size, runtime="meta")).sum().backward()
+        model(torch.empty(2, 3, size, size, device="meta")).sum().backward()
     return counter.get_total_flops() // 2
 
 
@@ -155,7 +155,7 @@ def peak(setup: runtime.Setup) -> tuple[float, str]:
             if re.search(rf"\b{key}\b", name):
                 return PEAKS[key], f"data sheet of {key}"
     n = 8192 if cuda else 2048
-    a = torch.rand(n, n, runtime=setup.device, dtype=setup.amp_dtype or torch.float32)
+    a = torch.rand(n, n, device=setup.device, dtype=setup.amp_dtype or torch.float32)
     fastest = min([timed(setup, lambda: a @ a) for _ in range(10)])
     return 2 * n**3 / fastest / 1e12, f"measured: product of two {n} x {n} matrices"
 
@@ -183,7 +183,7 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
     way = ways.suite(case)
     way(1)
     seconds = way(2) / 2
-    steps = int(setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), runtime=setup.device))
+    steps = int(setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=setup.device))
                 / setup.world_size)  # the same for all
     if rank == 0:
         Path(result).write_text(str(steps * case.batch / way(steps)))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ferlab.options import Options
 from ferlab.synthetic.dataset import draw_dataset
-from train_function import Options
 
 ROOT = Path(__file__).parents[1]
 REAL = ("raf-db-dataset", "raf-db-dataset.zip")

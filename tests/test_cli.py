@@ -1,12 +1,14 @@
 """Flags that people bring from elsewhere get an answer that knows what was meant."""
 
+import dataclasses
 import re
 
 import pytest
 
 from ferlab import cli
 from ferlab.errors import UserError
-from train_function import Options, parse
+from ferlab.options import Options
+from train_function import parse
 
 
 @pytest.mark.parametrize("typed, said", [
@@ -42,3 +44,13 @@ def test_the_table_names_what_is_there_and_nothing_that_is():
     assert set(re.findall(r"--[a-z][a-z-]*", " ".join(cli.BROUGHT.values()))) <= ours
     choices = {choice for f in Options.__dataclass_fields__.values() for choice in f.metadata["choices"]}
     assert set(cli.MEANT.values()) <= choices and not set(cli.MEANT) & choices
+
+
+def test_options_are_frozen():
+    """32 at most; a new one needs a reason and a line here."""
+    assert [f.name for f in dataclasses.fields(Options)] == (
+        "data output name seed epochs batch_size lr weight_decay warmup_epochs image_size start_size "
+        "patch_keep weights balance label_smoothing augment ema grad_clip patience val_fraction "
+        "train_fraction resolution device amp compile resume finish overwrite skip_bad tensorboard "
+        "deterministic test").split()
+    assert all(f.metadata["help"] for f in dataclasses.fields(Options))

@@ -14,8 +14,9 @@ from ferlab import cli
 from ferlab.analysis import metrics
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.options import Options
 from ferlab.training.checkpoint import FORMAT, digest, read, save
-from train_function import Options, parse
+from train_function import parse
 
 RECIPES = {"none": {"epochs": 5, "lr": 1e-3}}
 VALUES = ["0", "1", "-1", "1e999", "nan", "-0", "none", "auto", "sampler", "synthetic", "--", "-x",

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 import models
+from ferlab.options import Options
 from ferlab.training.report import FILES
-from train_function import Options
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {
