@@ -273,10 +273,8 @@ def _say_where_it_stands(jobs: list[Job]) -> None:
 
 def _show(line: str, *, last: bool) -> None:
     """A line that the next one replaces on a terminal; elsewhere only what stays is printed."""
-    if sys.stdout.isatty():
-        print(f"\r\x1b[K{line}", end="\n" if last else "", flush=True)
-    elif last:
-        print(line, flush=True)
+    if last or sys.stdout.isatty():
+        print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, end="\n" if last else "", flush=True)
 
 
 def _test_degraded(job: Job) -> None:
