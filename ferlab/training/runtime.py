@@ -28,7 +28,7 @@ class Setup:
     device: torch.device
     amp_dtype: torch.dtype | None  # None: plain fp32
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     control: object = None  # gloo group for flags, so that agreeing never waits for the GPU's queue
     scaler: torch.amp.GradScaler = field(init=False)
 
