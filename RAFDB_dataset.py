@@ -96,8 +96,8 @@ def describe(*splits: RAFDBDataset) -> str:
     are RAF-DB's; and a note where val has twins in train.
     """
     first = splits[0]
-    note = {"RAF-DB": "RAF-DB's known counts", "drawn faces": "drawn faces, not RAF-DB",
-               "other data": "NOT RAF-DB's known counts"}[first.kind]
+    known = {"RAF-DB": "RAF-DB's known counts", "drawn faces": "drawn faces, not RAF-DB",
+             "other data": "NOT RAF-DB's known counts"}[first.kind]
     parts = [f"{s.split} {len(s):,} ({' '.join(f'{n[:2]}{c}' for n, c in zip(CLASS_NAMES, s.counts))})"
              for s in splits]
     skipped = f"; {first.skipped:,} unreadable training images skipped" if first.skipped else ""
@@ -106,7 +106,7 @@ def describe(*splits: RAFDBDataset) -> str:
     note = ""
     if "val in train" in found:
         note = "\nnote: val images are trained on, too, so val's numbers are too good"
-    return f"data: {first.layout}: {' · '.join(parts)}{same}; {note}{skipped}{note}"
+    return f"data: {first.layout}: {' · '.join(parts)}{same}; {known}{skipped}{note}"
 
 
 def open_source(root: str | Path | Source) -> Source:

@@ -84,9 +84,10 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         wrong = unknown[0].split("=")[0]
-        if known_as := _brought(wrong):
-            raise UserError(f"there is no option {wrong} here: {known_as}.")
         close = difflib.get_close_matches(wrong, fields, 1, 0.5)
+        mistyped = difflib.get_close_matches(wrong, fields, 1, 0.9)
+        if not mistyped and (known_as := _brought(wrong)):
+            raise UserError(f"there is no option {wrong} here: {known_as}.")
         raise UserError(
             f"there is no option {wrong}"
             + (f"; did you mean {close[0]}?" if close else "; --help lists them all.")

@@ -183,23 +183,6 @@ def test_resume_is_exact_in_every_phase_and_between_them(tiny, tmp_path):
             assert_equal(read(f"{a}/{file}"), read(f"{b}/{file}"))
 
 
-def test_more_epochs_go_on_at_the_full_size(tiny):
-    run(tiny, "Tiny")
-    found = run(tiny, "Tiny", epochs=12, resume="last")  # begun anew its 6th would be at 64
-    assert [int(row["image_size"]) for row in rows(folder(tiny, "Tiny"))] == SIZES + [80] * 7
-    assert found["epochs"] == 12
-
-
-def test_fewer_epochs_than_lead_to_the_full_size_are_refused(tiny, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        stop_at_step(patch, 20)  # in epoch 3
-        run(tiny, "Tiny")
-    path = f"{folder(tiny, 'Tiny')}/last.pth"
-    with pytest.raises(UserError, match=f"{path} has 2 epochs, all below 80 pixels.*more --epochs"):
-        run(tiny, "Tiny", epochs=2, resume="last")
-    assert run(tiny, "Tiny", epochs=3, resume="last")["best_epoch"] == 3  # the third is at 80 then
-
-
 @pytest.mark.parametrize("name, size, start, said", [
     ("ConvNet", 64, 40, "ConvNet's weights fit 64 pixels only"), ("ViT-B16", 64, 32, "ViT-B16's weights"),
     ("ViT-mod", 40, 32, "ViT-mod's weights"), ("ResNet18", 64, 31, "is 31; it must be 32 to 64.*or 0"),

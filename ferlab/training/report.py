@@ -129,9 +129,6 @@ class Run:
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path} does not fit this version of the suite ({type(error).__name__}: "
                             f"{str(error)[:200]}); go on with the version that wrote it.") from None
-        if state["epoch"] >= self.options.epochs and not best["epoch"]:
-            raise UserError(f"{path} has {state['epoch']} epochs, all below "
-                            f"{self.options.image_size} pixels, so none is the best yet; give more --epochs.")
         if self.main:
             (self.folder / "metrics.json").unlink(missing_ok=True)  # from here on the run is not finished
             self._write("options.json", _json(public(self.options)))
