@@ -18,7 +18,7 @@ train: .venv/ready
 		echo "RAF-DB is not here, so this trains on drawn faces: it shows that everything works, and says nothing"; \
 		echo "about real faces. To get RAF-DB run setup_dataset.ipynb, or download the zip of"; \
 		echo "kaggle.com/datasets/shuvoalok/raf-db-dataset and put it here as raf-db-dataset.zip."; \
-		$(BIN)/python train_ResNet.py --data synthetic --weights none --image-size 64 --start-size 48 --epochs 8 --overwrite $(ARGS); \
+		$(BIN)/python train_ResNet.py --data synthetic --weights none --image-size 48 --epochs 6 --overwrite $(ARGS); \
 	fi
 
 results: .venv/ready
