@@ -20,17 +20,17 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
 import models  # noqa: E402
-from ferlab import cli
+from ferlab import cli  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
-from ferlab.inference import face_detection
+from ferlab.inference import face_detection  # noqa: E402
 from ferlab.inference.predictor import find, probabilities  # noqa: E402
 from ferlab.training.checkpoint import write_atomically  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 PICTURE = (800, 600)  # pixels
 WAYS = {"scaled": 0, "tilted": 20, "turned": 180}  # by how many degrees at most, to either side

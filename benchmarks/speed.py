@@ -30,18 +30,18 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
 import models  # noqa: E402
 import train_function  # noqa: E402
 from benchmarks import cold, table, ways  # noqa: E402
 from benchmarks.ways import Case, timed  # noqa: E402
-from ferlab import cli
+from ferlab import cli  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
-from ferlab.training import runtime
+from ferlab.training import runtime  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 ROUNDS = 5
 PEAKS = {  # TFLOP/s of dense bf16 (of fp16 where there is no bf16), from the data sheets

@@ -2,7 +2,9 @@
 
 import json
 import statistics
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -175,3 +177,10 @@ def test_mistakes_end_in_one_sentence(arguments, message, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         run(monkeypatch, *arguments)
     assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["speed", "alignment"])
+def test_a_benchmark_starts_as_a_script_from_the_repository(script):
+    command = [sys.executable, f"benchmarks/{script}.py", "--help"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
