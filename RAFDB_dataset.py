@@ -91,9 +91,9 @@ class RAFDBDataset(Dataset):
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
 
 
-def describe(*splits: RAFDBDataset) -> str:
+def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
     """One line: layout, images per split and class, twins across the splits, and whether the official counts
-    are RAF-DB's; and a note where val has twins in train.
+    are RAF-DB's; and a note where val has twins in train. same: what twins.pairs found, if it was asked.
     """
     first = splits[0]
     known = {"RAF-DB": "RAF-DB's known counts", "drawn faces": "drawn faces, not RAF-DB",
@@ -101,12 +101,13 @@ def describe(*splits: RAFDBDataset) -> str:
     parts = [f"{s.split} {len(s):,} ({' '.join(f'{n[:2]}{c}' for n, c in zip(CLASS_NAMES, s.counts))})"
              for s in splits]
     skipped = f"; {first.skipped:,} unreadable training images skipped" if first.skipped else ""
-    found = {key: len(same) for key, same in twins.pairs(*splits).items() if same}
-    same = "".join(f"; the same by pixels: {n:,} images of {key}" for key, n in found.items())
+    pairs = twins.pairs(*splits) if same is None else same
+    found = {key: len(names) for key, names in pairs.items() if names}
+    by_pixels = "".join(f"; the same by pixels: {n:,} images of {key}" for key, n in found.items())
     note = ""
     if "val in train" in found:
         note = "\nnote: val images are trained on, too, so val's numbers are too good"
-    return f"data: {first.layout}: {' · '.join(parts)}{same}; {known}{skipped}{note}"
+    return f"data: {first.layout}: {' · '.join(parts)}{by_pixels}; {known}{skipped}{note}"
 
 
 def open_source(root: str | Path | Source) -> Source:
@@ -254,8 +255,9 @@ def main() -> None:
         raise UserError("usage: python RAFDB_dataset.py FOLDER_OR_ZIP")
     source = open_source(sys.argv[1])
     splits = [RAFDBDataset(source, split) for split in ("train", "val", "test")]
-    print(describe(*splits))
-    twins.refuse(twins.pairs(*splits))
+    same = twins.pairs(*splits)
+    print(describe(*splits, same=same))
+    twins.refuse(same)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,9 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
     batch_size = min(options.batch_size, len(train_set) // setup.world_size * setup.world_size)
     steps = len(train_set) // batch_size  # what does not fill a last batch is left out, others every epoch
     with setup.main_process_first():
-        run.begin(sets, describe(*sets.values()))
+        same = twins.pairs(*sets.values())
+        twins.refuse(same)
+        run.begin(sets, describe(*sets.values(), same=same), same)
 
     convolutional = models.ARCHITECTURES[model.built["name"]].convolutional
     layout = torch.channels_last if convolutional else torch.contiguous_format
@@ -275,9 +277,7 @@ def _load(options: Options, setup: runtime.Setup) -> dict[str, RAFDBDataset]:
             "train": RAFDBDataset(source, "train", train_fraction=options.train_fraction, **share),
             "val": RAFDBDataset(source, "val", **share),
         }
-        sets |= {"test": RAFDBDataset(source, "test")} if options.test else {}
-        twins.refuse(twins.pairs(*sets.values()))
-        return sets
+        return sets | ({"test": RAFDBDataset(source, "test")} if options.test else {})
 
 
 def _snapshot(state: dict, model: nn.Module, optimizer, setup: runtime.Setup, ema: EMA) -> dict:

@@ -97,7 +97,7 @@ def _families(section: Section) -> str:
     families: dict[bool, tuple[str, Group]] = {}
     for label, group in section.chosen.items():
         kind = ARCHITECTURES[group.model].convolutional
-        if kind not in families or _val(group) > _val(families[kind][1]):
+        if kind not in families or group.val_macro_f1 > families[kind][1].val_macro_f1:
             families[kind] = label, group
     if len(families) < 2:
         return f"No {'transformer' if True in families else 'convolutional network'} has run yet."
@@ -129,7 +129,7 @@ def _series(study: Study, label: str, settings: dict[object, Group], *, short: b
     cells = [cell for cell in make_cells(study, label, settings)[0] if cell.line == label]
     claims, base = tested(cells, labels)[1], study.name(study.settings[0])
     ran = [setting for setting in study.settings if setting in settings]
-    last = ran[-1] if study.axis else max(ran, key=lambda setting: _val(settings[setting]))
+    last = ran[-1] if study.axis else max(ran, key=lambda setting: settings[setting].val_macro_f1)
     show = "{} of the images" if study.option == "train_fraction" else "{}" if study.axis else "`{}`"
     values = [f"{_scores(settings[setting])} with {show.format(study.name(setting))}"
               for setting in dict.fromkeys([ran[0], last])]
@@ -172,7 +172,3 @@ def _seeds(groups: list[Group]) -> str:
     fewest, most = (pick(len(group.runs) for group in groups) for pick in (min, max))
     count = f"{fewest} to {most} seeds" if fewest < most else "one seed" if most == 1 else f"{most} seeds"
     return f", {count}{' each' if len(groups) > 1 and fewest == most else ''}"
-
-
-def _val(group: Group) -> float:
-    return float(group.values("macro_f1", split="val").mean())

@@ -35,6 +35,6 @@ def ensembles(groups: Sequence[Group]) -> list[Ensemble]:
         return []
     made = [Ensemble(f"Ensemble of {len(groups)}", groups)]
     if len(groups) > BEST:
-        best = sorted(groups, key=lambda group: -group.values("macro_f1", split="val").mean())[:BEST]
+        best = sorted(groups, key=lambda group: -group.val_macro_f1)[:BEST]
         made.append(Ensemble(f"Ensemble of the best {BEST} on val ({listed([g.model for g in best])})", best))
     return made

@@ -44,7 +44,7 @@ class Section:
         self.labels = groups[0].first.labels
         self.counts = np.bincount(self.labels, minlength=len(CLASS_NAMES))
         self.data = f"{'drawn faces' if self.drawn else 'RAF-DB'}, {len(self.labels):,} test images"
-        ranked = sorted(groups, key=lambda group: group.values("macro_f1", split="val").mean())
+        ranked = sorted(groups, key=lambda group: group.val_macro_f1)
         self.best = {group.model: group for group in ranked}  # of a model's recipes the best on val
         self.chosen = {group.label: group for group in groups if self.best[group.model] is group}
         self.ensembles = ensembles(list(self.chosen.values()))

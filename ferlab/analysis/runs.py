@@ -105,6 +105,11 @@ class Group:
         """One number of each run (S,), as metrics.report names it."""
         return np.array([(run.test if split == "test" else run.numbers[split])[key] for run in self.runs])
 
+    @property
+    def val_macro_f1(self) -> float:
+        """What recipes and models are chosen by: macro-F1 on val, mean over the seeds."""
+        return float(self.values("macro_f1", split="val").mean())
+
     def cost(self, key: str) -> float | None:
         """A cost's median over the runs that know it: a run on a busy machine does not count."""
         known = [run.numbers["cost"][key] for run in self.runs if run.numbers["cost"][key] is not None]

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ferlab import cli
 from ferlab.analysis import metrics, plots
-from ferlab.data import twins
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError
 from ferlab.training import runtime
@@ -63,11 +62,11 @@ class Run:
         except OSError:
             sys.stdout = open(os.devnull, "w")
 
-    def begin(self, sets: dict, found: str) -> None:
+    def begin(self, sets: dict, found: str, same: dict[str, list]) -> None:
         """Make the folder, write options.json, say what was found and what will run. `sets` are the datasets
-        by split.
+        by split, `same` the images that stand in two of them (twins.pairs).
         """
-        self.sets = sets
+        self.sets, self.twins = sets, {key: len(names) for key, names in same.items()}
         start = {"none": "from scratch", "imagenet": "from ImageNet weights"}
         start = start.get(self.options.weights, f"from {self.options.weights}")
         self.say(
@@ -187,7 +186,7 @@ class Run:
             "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state["log"]),
                      "wall_seconds": seconds, "peak_memory_mib": peak},
             "counts": {name: part.counts for name, part in self.sets.items()},
-            "twins": {key: len(same) for key, same in twins.pairs(*self.sets.values()).items()},
+            "twins": self.twins,
             "skipped_images": self.sets["train"].skipped, "split_hash": state["split_hash"],
             "train_hash": state["train_hash"], "test_hash": state["test_hash"],
             "environment": runtime.environment(self.setup),
