@@ -48,8 +48,15 @@ class RAFDBDataset(Dataset):
     the first ten where files, labels or images are not as they should be.
     """
 
-    def __init__(self, root: str | Path | Source, split: Literal["train", "val", "test"], *,
-                 val_fraction: float = 0.1, train_fraction: float = 1.0, skip_bad: bool = False) -> None:
+    def __init__(
+        self,
+        root: str | Path | Source,
+        split: Literal["train", "val", "test"],
+        *,
+        val_fraction: float = 0.1,
+        train_fraction: float = 1.0,
+        skip_bad: bool = False,
+    ) -> None:
         if split not in ("train", "val", "test"):
             raise ValueError(f"split is {split!r}; it must be train, val or test")
         source = open_source(root)
@@ -58,13 +65,17 @@ class RAFDBDataset(Dataset):
         images, bad = _decoded(source, official, skip_bad=skip_bad and official == "train")
         keep = [i for i in _members(rows, split, val_fraction, train_fraction) if i not in bad]
         self.split, self.layout, self.drawn, self.skipped = split, source.layout, source.drawn, len(bad)
-        self.listed = {name: tuple(np.bincount([row.label for row in part])[1:].tolist())
-                       for name, part in source.rows.items()}  # unreadable and held out ones too
+        self.listed = {
+            name: tuple(np.bincount([row.label for row in part])[1:].tolist())
+            for name, part in source.rows.items()
+        }  # unreadable and held out ones too
         self.names = [rows[i].name for i in keep]
         self.labels = torch.tensor([rows[i].label - 1 for i in keep], dtype=torch.int64)
         if 0 in self.counts:
-            raise UserError(f"without its {len(bad):,} unreadable images {source.root} has no "
-                            f"{CLASS_NAMES[self.counts.index(0)]} left in {split}. {source.remedy}")
+            raise UserError(
+                f"without its {len(bad):,} unreadable images {source.root} has no "
+                f"{CLASS_NAMES[self.counts.index(0)]} left in {split}. {source.remedy}"
+            )
         self.images = torch.empty(len(keep), 3, SIDE, SIDE, dtype=torch.uint8)
         np.take(images, keep, axis=0, out=self.images.numpy(), mode="clip")  # "raise" would copy once more
 
@@ -96,10 +107,15 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
     are RAF-DB's; and a note where val has twins in train. same: what twins.pairs found, if it was asked.
     """
     first = splits[0]
-    known = {"RAF-DB": "RAF-DB's known counts", "drawn faces": "drawn faces, not RAF-DB",
-             "other data": "NOT RAF-DB's known counts"}[first.kind]
-    parts = [f"{s.split} {len(s):,} ({' '.join(f'{n[:2]}{c}' for n, c in zip(CLASS_NAMES, s.counts))})"
-             for s in splits]
+    known = {
+        "RAF-DB": "RAF-DB's known counts",
+        "drawn faces": "drawn faces, not RAF-DB",
+        "other data": "NOT RAF-DB's known counts",
+    }[first.kind]
+    parts = [
+        f"{s.split} {len(s):,} ({' '.join(f'{n[:2]}{c}' for n, c in zip(CLASS_NAMES, s.counts))})"
+        for s in splits
+    ]
     skipped = f"; {first.skipped:,} unreadable training images skipped" if first.skipped else ""
     pairs = twins.pairs(*splits) if same is None else same
     found = {key: len(names) for key, names in pairs.items() if names}
@@ -142,10 +158,14 @@ def _writable(folder: Path) -> Path:
                 return place
         except OSError as error:
             if place == fallback:
-                raise UserError(f"neither {folder} nor {fallback} can be written ({error.strerror}); set "
-                                "XDG_CACHE_HOME to a folder that can.") from None
-            print(f"note: the cache folder {folder} cannot be written ({error.strerror}); using {fallback}",
-                  file=sys.stderr)
+                raise UserError(
+                    f"neither {folder} nor {fallback} can be written ({error.strerror}); set "
+                    "XDG_CACHE_HOME to a folder that can."
+                ) from None
+            print(
+                f"note: the cache folder {folder} cannot be written ({error.strerror}); using {fallback}",
+                file=sys.stderr,
+            )
 
 
 def _members(rows: list[Row], split: str, val_fraction: float, train_fraction: float) -> list[int]:
@@ -161,8 +181,10 @@ def _members(rows: list[Row], split: str, val_fraction: float, train_fraction: f
             continue
         rest = _shuffled(ranked[n_val:], rows, "train")
         if not rest:
-            raise UserError(f"class {label} ({class_name}) has {len(ranked)} training images, too few to "
-                            f"give {val_fraction:g} of them to val; add images or lower --val-fraction.")
+            raise UserError(
+                f"class {label} ({class_name}) has {len(ranked)} training images, too few to "
+                f"give {val_fraction:g} of them to val; add images or lower --val-fraction."
+            )
         kept += rest[: max(1, round(len(rest) * train_fraction))]
     return sorted(kept)
 
@@ -194,8 +216,11 @@ def _decoded(source: Source, split: str, *, skip_bad: bool) -> tuple[np.ndarray,
     images = np.zeros(shape, np.uint8)
     problems = _decode_all(source, rows, images)
     if problems and not skip_bad:
-        advice = ("Or leave them out with --skip-bad, which counts them." if split == "train"
-                  else "Test images are never left out: that would change the test set.")
+        advice = (
+            "Or leave them out with --skip-bad, which counts them."
+            if split == "train"
+            else "Test images are never left out: that would change the test set."
+        )
         count = f"{len(problems):,} of {len(rows):,} {split} images in {source.root}"
         listed = first_ten(list(problems.values()))
         raise UserError(f"{count} cannot be used:\n{listed}\n{source.remedy} {advice}")
@@ -215,8 +240,10 @@ def _write_cache(path: Path, images: np.ndarray, family: str) -> None:
                 old.unlink(missing_ok=True)
         replace_file(path, lambda file: np.save(file, images, allow_pickle=False))
     except OSError as error:
-        print(f"note: the decoded images are not cached in {path.parent} ({error.strerror or error})",
-              file=sys.stderr)
+        print(
+            f"note: the decoded images are not cached in {path.parent} ({error.strerror or error})",
+            file=sys.stderr,
+        )
 
 
 def _decode_all(source: Source, rows: list[Row], images: np.ndarray) -> dict[int, str]:

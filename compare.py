@@ -55,10 +55,15 @@ NO_RECIPE = "No run by a script's own recipe is finished yet; others are in [{0}
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare the finished runs of all models.")
     parser.add_argument("folder", nargs="?", type=Path, default=Path("results"), help="default %(default)s")
-    parser.add_argument("--readme", action="store_true",
-                        help="also rewrite the results in the README beside the folder")
-    parser.add_argument("--format", choices=("markdown", "latex"), default="markdown",
-                        help="latex prints the tables and writes nothing")
+    parser.add_argument(
+        "--readme", action="store_true", help="also rewrite the results in the README beside the folder"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("markdown", "latex"),
+        default="markdown",
+        help="latex prints the tables and writes nothing",
+    )
     args = parser.parse_args()
     if not args.folder.is_dir():
         raise UserError(f"there is no folder {args.folder}; train a model first: python train_ConvNet.py")
@@ -75,8 +80,10 @@ def main() -> None:
         readme = args.folder.resolve().parent / "README.md"
         files[readme] = rewritten(readme, text).encode()
     replace(args.folder, files)
-    print(f"{text}\n\n{args.folder / 'README.md'} has it all; folders not used: {len(left_out)}"
-          f"{f', drawn faces: {args.folder / DRAWN_PAGE}' if drawn else ''}.")
+    print(
+        f"{text}\n\n{args.folder / 'README.md'} has it all; folders not used: {len(left_out)}"
+        f"{f', drawn faces: {args.folder / DRAWN_PAGE}' if drawn else ''}."
+    )
 
 
 def sections(groups: Sequence[Group]) -> list[Section]:
@@ -95,8 +102,9 @@ def front(real: Sequence[Section]) -> list[Section]:
     return shown
 
 
-def pages(folder: Path, real: list[Section], drawn: list[Section], left_out: list[tuple[str, str]]
-          ) -> dict[str, bytes]:
+def pages(
+    folder: Path, real: list[Section], drawn: list[Section], left_out: list[tuple[str, str]]
+) -> dict[str, bytes]:
     """Both pages and all pictures, by their names in `folder`; drawn faces have a page if there are any."""
     files = {}
     for kind, name in ((False, "README.md"), (True, DRAWN_PAGE)):
@@ -130,8 +138,9 @@ def pages(folder: Path, real: list[Section], drawn: list[Section], left_out: lis
 def unused(real: list[Section], left_out: list[tuple[str, str]]) -> str:
     """The folders that were not used, and the models that have no finished run."""
     lines = [f"- `{folder}`: {reason}" for folder, reason in left_out]
-    lines += [f"- No finished run {start}: {listed(names)}."
-              for start, names in lacking(real).items() if names]
+    lines += [
+        f"- No finished run {start}: {listed(names)}." for start, names in lacking(real).items() if names
+    ]
     return "\n".join(lines) or "Everything was used, and every model has a finished run."
 
 
@@ -148,8 +157,11 @@ def summary(shown: list[Section], folder: Path) -> str:
         known = next(filter(None, groups), None)
         row = [model, *(costs(known)[:2] if known else ["", ""])]
         for section, group in zip(shown, groups):
-            row += [*(section.score(group, key) for key in HEADLINE), minutes(group), str(len(group.runs))
-                    ] if group else [""] * 4
+            row += (
+                [*(section.score(group, key) for key in HEADLINE), minutes(group), str(len(group.runs))]
+                if group
+                else [""] * 4
+            )
         rows.append(row)
     together = [section.ensembles[0] if section.ensembles else None for section in shown]
     if any(together):
@@ -159,9 +171,11 @@ def summary(shown: list[Section], folder: Path) -> str:
             row += [*(section.score(ensemble, key) for key in HEADLINE), "", ""] if ensemble else [""] * 4
         rows.append(row)
     runs = [run for section in shown for group in section.chosen.values() for run in group.runs]
-    caption = (f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval]; minutes of training, "
-               f"median of one seed, on {'; '.join(dict.fromkeys(map(machine, runs)))}; empty: not run. "
-               f"By `compare.py --readme`, more in [{name}]({name}/README.md).")
+    caption = (
+        f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval]; minutes of training, "
+        f"median of one seed, on {'; '.join(dict.fromkeys(map(machine, runs)))}; empty: not run. "
+        f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
+    )
     lines = answer(shown, folder / "studies", short=True)
     return "\n\n".join([Table(caption, header, rows).markdown(), "\n".join(lines)])
 
@@ -179,8 +193,10 @@ def rewritten(readme: Path, text: str) -> str:
         _, end, after = rest.partition(MARKS[1])
         if start and end:
             return f"{before}{start}\n{text}\n{end}{after}"
-    raise UserError(f"{readme} has no place for the results; put the lines {MARKS[0]} and {MARKS[1]} there, "
-                    "or leave --readme out.")
+    raise UserError(
+        f"{readme} has no place for the results; put the lines {MARKS[0]} and {MARKS[1]} there, "
+        "or leave --readme out."
+    )
 
 
 def replace(folder: Path, files: dict[Path, bytes]) -> None:
@@ -192,8 +208,10 @@ def replace(folder: Path, files: dict[Path, bytes]) -> None:
     page = folder / "README.md"
     try:
         if page.exists() and not page.read_bytes().startswith(TITLE.encode()):
-            raise UserError(f"{page} is not by compare.py, since it does not begin with {TITLE}, and is not "
-                            "replaced; move it away, or name the folder of the runs.")
+            raise UserError(
+                f"{page} is not by compare.py, since it does not begin with {TITLE}, and is not "
+                "replaced; move it away, or name the folder of the runs."
+            )
         (folder / "plots").mkdir(exist_ok=True)
         for path, content in files.items():
             replace_file(path, lambda file: file.write(content))

@@ -64,13 +64,21 @@ def load(paths: Sequence[str], setup: runtime.Setup, *, ensemble: bool) -> list[
     networks = [models.load(find(path)) for path in paths]
     for path, network in zip(paths, networks):
         if network.checkpoint.get("data") == "drawn faces":
-            print(f"note: {path} was trained on drawn faces; what it says about real ones means nothing.",
-                  file=sys.stderr)
+            print(
+                f"note: {path} was trained on drawn faces; what it says about real ones means nothing.",
+                file=sys.stderr,
+            )
     return [network.to(setup.device) for network in networks]
 
 
-def predict(names: list[str], networks: list[nn.Module], setup: runtime.Setup, *, aligned: bool = False,
-            draw: Callable | None = None) -> Iterator[dict]:
+def predict(
+    names: list[str],
+    networks: list[nn.Module],
+    setup: runtime.Setup,
+    *,
+    aligned: bool = False,
+    draw: Callable | None = None,
+) -> Iterator[dict]:
     """One dict a face, file by file: file, face (1, 2, ... from left to right), box (None where the file is
     an aligned face), expression, probability, probabilities. A file that cannot be used gives file and error.
 
@@ -109,8 +117,16 @@ def predict(names: list[str], networks: list[nn.Module], setup: runtime.Setup, *
                 for number, face in enumerate(found, 1):
                     p = dict(zip(CLASS_NAMES, next(answers)))
                     best = max(p, key=p.get)
-                    rows.append({"file": name, "face": number, "box": face.box, "expression": best,
-                                 "probability": p[best], "probabilities": p})
+                    rows.append(
+                        {
+                            "file": name,
+                            "face": number,
+                            "box": face.box,
+                            "expression": best,
+                            "probability": p[best],
+                            "probabilities": p,
+                        }
+                    )
                 if draw and found:
                     draw(name, face_detection.open_photo(data), rows)
                 yield from rows
@@ -209,8 +225,10 @@ def main() -> None:
     names, left_out = photos.listed(args.images)
     failed = sum(left_out.values())
     if left_out:
-        print(f"left out, as these are no pictures that can be read here: {photos.summary(left_out)}",
-              file=sys.stderr)
+        print(
+            f"left out, as these are no pictures that can be read here: {photos.summary(left_out)}",
+            file=sys.stderr,
+        )
     draw = saver(args.save_images, names, args.topk) if args.save_images else None
 
     def good(rows: Iterator[dict]) -> Iterator[dict]:

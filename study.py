@@ -79,16 +79,31 @@ class Job(NamedTuple):
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Run one study, trials for a recipe, or everything.", allow_abbrev=False,
+        description="Run one study, trials for a recipe, or everything.",
+        allow_abbrev=False,
         epilog="Any option of the train scripts may follow, such as --data, --output, --epochs, --device; "
-               "in a sweep each with one value or several.")
+        "in a sweep each with one value or several.",
+    )
     parser.add_argument("study", choices=(*STUDIES, "sweep", "campaign"))
-    parser.add_argument("--models", nargs="+", metavar="MODEL", help="default "
-                        f"{' '.join(IN_DEPTH)}; a campaign trains all six and studies these two")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N",
-                        help="default 0 1 2; 0 in a sweep; a campaign's studies take the first two")
-    parser.add_argument("--clone", metavar="FOLDER", help="run the code of a clone in FOLDER, made of the "
-                        "last commit where there is none yet, so that you can work on meanwhile")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help=f"default {' '.join(IN_DEPTH)}; a campaign trains all six and studies these two",
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="default 0 1 2; 0 in a sweep; a campaign's studies take the first two",
+    )
+    parser.add_argument(
+        "--clone",
+        metavar="FOLDER",
+        help="run the code of a clone in FOLDER, made of the "
+        "last commit where there is none yet, so that you can work on meanwhile",
+    )
     args, rest = parser.parse_known_args()
     args.models = args.models or (models.NAMES if args.study == "campaign" else list(IN_DEPTH))
     args.seeds = args.seeds or ([0] if args.study == "sweep" else [0, 1, 2])
@@ -107,16 +122,29 @@ def main() -> None:
 def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
     """The runs that the command line asks for, in their order."""
     if args.study == "sweep":
-        return [_job(name, seed, words, "sweep") for name in args.models for seed in args.seeds
-                for words in combinations(rest)]
+        return [
+            _job(name, seed, words, "sweep")
+            for name in args.models
+            for seed in args.seeds
+            for words in combinations(rest)
+        ]
     if args.study in STUDIES:
-        return [_job(name, seed, rest, args.study, setting) for seed in args.seeds
-                for name in args.models for setting in STUDIES[args.study].settings]
+        return [
+            _job(name, seed, rest, args.study, setting)
+            for seed in args.seeds
+            for name in args.models
+            for setting in STUDIES[args.study].settings
+        ]
     names = sorted(args.models, key=CHEAPEST_FIRST.index)
     jobs = [_job(name, seed, rest) for seed in args.seeds for name in names]
-    return jobs + [_job(name, seed, ["--epochs", str(IN_DEPTH[name]), *rest], study, setting)
-                   for study in STUDIES for seed in args.seeds[:2] for name in names if name in IN_DEPTH
-                   for setting in STUDIES[study].settings]
+    return jobs + [
+        _job(name, seed, ["--epochs", str(IN_DEPTH[name]), *rest], study, setting)
+        for study in STUDIES
+        for seed in args.seeds[:2]
+        for name in names
+        if name in IN_DEPTH
+        for setting in STUDIES[study].settings
+    ]
 
 
 def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
@@ -145,8 +173,11 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
         raise UserError("a study starts from --weights none or imagenet.")
     argv = [*rest, "--seed", str(seed), "--weights", weights]
     recipe, asked = vars(script_options(model, ["--weights", weights])), vars(script_options(model, argv))
-    changed = [f"{key.replace('_', '-')}{value}" for key, value in asked.items()
-               if key not in NOT_RECIPE and value != recipe[key]]
+    changed = [
+        f"{key.replace('_', '-')}{value}"
+        for key, value in asked.items()
+        if key not in NOT_RECIPE and value != recipe[key]
+    ]
     words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(option) + changed
     words += ["imagenet"] * (weights != "none")
     argv += ["--name", "-".join([*words, f"seed{seed}"])]
@@ -197,9 +228,11 @@ def _check(job: Job) -> None:
             stored = {}
         wanted = {key: value for key, value in vars(job.options).items() if key not in NOT_RECIPE}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
-            raise UserError(f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
-                            f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
-                            "choose another --output.")
+            raise UserError(
+                f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
+                f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
+                "choose another --output."
+            )
 
 
 def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
@@ -209,8 +242,13 @@ def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
     with tempfile.TemporaryFile() as output:
         # a session of its own: Ctrl-C reaches this process only, which passes it on once
         child = subprocess.Popen(
-            [sys.executable, str(SCRIPTS[job.model]), *job.argv, *mode], stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_along())
+            [sys.executable, str(SCRIPTS[job.model]), *job.argv, *mode],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_along(),
+        )
         try:
             while child.poll() is None and not interrupt.number:
                 done = f"epoch {len(job.seconds)}/{job.options.epochs}"
@@ -291,8 +329,9 @@ def _test_degraded(job: Job) -> None:
         batches = Batches(test.images, test.labels, model.built["image_size"], setup, resolution=pixels)
         answers.append([CLASS_NAMES[i] for i in evaluate(model, batches)["logits"].argmax(1).tolist()])
     lines = [["image", "label", *settings[1:]], *zip(*answers)]
-    write_atomically(path, lambda file: file.write(
-        "".join(f"{','.join(map(str, line))}\n" for line in lines).encode()))
+    write_atomically(
+        path, lambda file: file.write("".join(f"{','.join(map(str, line))}\n" for line in lines).encode())
+    )
 
 
 if __name__ == "__main__":

@@ -8,8 +8,15 @@ from models import build
 from train_function import parse, train
 
 RECIPES = {
-    "none": dict(epochs=60, batch_size=64, lr=1e-3, weight_decay=0.5, warmup_epochs=2, augment=0.4,
-                 balance="sqrt-sampler"),
+    "none": dict(
+        epochs=60,
+        batch_size=64,
+        lr=1e-3,
+        weight_decay=0.5,
+        warmup_epochs=2,
+        augment=0.4,
+        balance="sqrt-sampler",
+    )
 }
 
 

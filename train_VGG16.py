@@ -9,8 +9,16 @@ from train_function import parse, train
 
 RECIPES = {
     "imagenet": dict(epochs=30, batch_size=64, lr=1e-4, weight_decay=0.05, warmup_epochs=2, image_size=224),
-    "none": dict(epochs=15, batch_size=64, lr=5e-4, weight_decay=0.3, warmup_epochs=2, augment=0.5,
-                 balance="sqrt-sampler", image_size=48),
+    "none": dict(
+        epochs=15,
+        batch_size=64,
+        lr=5e-4,
+        weight_decay=0.3,
+        warmup_epochs=2,
+        augment=0.5,
+        balance="sqrt-sampler",
+        image_size=48,
+    ),
 }
 
 

@@ -9,8 +9,17 @@ from train_function import parse, train
 
 RECIPES = {
     "imagenet": dict(epochs=20, batch_size=64, lr=3e-5, weight_decay=0.05, warmup_epochs=3, image_size=224),
-    "none": dict(epochs=30, batch_size=64, lr=3e-4, weight_decay=0.3, warmup_epochs=3, augment=0.5,
-                 balance="sqrt-sampler", image_size=96, patch_keep=0.5),
+    "none": dict(
+        epochs=30,
+        batch_size=64,
+        lr=3e-4,
+        weight_decay=0.3,
+        warmup_epochs=3,
+        augment=0.5,
+        balance="sqrt-sampler",
+        image_size=96,
+        patch_keep=0.5,
+    ),
 }
 
 

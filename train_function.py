@@ -154,8 +154,10 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
     sets = _load(options, setup)
     train_set, val_set, test_set = sets["train"], sets["val"], sets.get("test")
     if options.batch_size % setup.world_size:
-        raise UserError(f"--batch-size {options.batch_size} cannot be shared by {setup.world_size} "
-                        "processes; make it a multiple of them.")
+        raise UserError(
+            f"--batch-size {options.batch_size} cannot be shared by {setup.world_size} "
+            "processes; make it a multiple of them."
+        )
     batch_size = min(options.batch_size, len(train_set) // setup.world_size * setup.world_size)
     steps = len(train_set) // batch_size  # what does not fill a last batch is left out, others every epoch
     with setup.main_process_first():
@@ -168,8 +170,14 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
     model = model.to(setup.device, memory_format=layout)
 
     def batches(part: RAFDBDataset) -> Batches:
-        return Batches(part.images, part.labels, options.image_size, setup, channels_last=convolutional,
-                       resolution=options.resolution)
+        return Batches(
+            part.images,
+            part.labels,
+            options.image_size,
+            setup,
+            channels_last=convolutional,
+            resolution=options.resolution,
+        )
 
     train_data, val_data = batches(train_set), batches(val_set)
     balance = Balance(options.balance, train_set.counts, device=setup.device)
@@ -177,9 +185,15 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
     schedule = Schedule(options.lr, warmup=options.warmup_epochs * steps, total=options.epochs * steps)
     ema = EMA(model, options.ema)
     state = {
-        "epoch": 0, "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}}, "log": [], "seconds": 0.0,
-        "model": model.built, "options": asdict(options), "data": train_set.kind,
-        "split_hash": val_set.hash, "train_hash": train_set.hash,
+        "epoch": 0,
+        "best": {"epoch": 0, "macro_f1": -1.0, "weights": {}},
+        "log": [],
+        "seconds": 0.0,
+        "model": model.built,
+        "options": asdict(options),
+        "data": train_set.kind,
+        "split_hash": val_set.hash,
+        "train_hash": train_set.hash,
         "test_hash": test_set.hash if test_set else "",
     }
     if options.resume:
@@ -210,12 +224,23 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
         generator = runtime.generator(options.seed, epoch)
         order = balance.order(train_set.labels, generator)
         draws = augment.draw(len(order), generator, strength=options.augment)
-        data = tqdm(train_data.train(order, batch_size, draws), f"epoch {epoch + 1}/{options.epochs}", steps,
-                    leave=False, disable=setup.rank > 0 or not sys.stderr.isatty())
+        data = tqdm(
+            train_data.train(order, batch_size, draws),
+            f"epoch {epoch + 1}/{options.epochs}",
+            steps,
+            leave=False,
+            disable=setup.rank > 0 or not sys.stderr.isatty(),
+        )
         trained = train_one_epoch(
-            net, data, optimizer=optimizer, setup=setup, ema=ema, grad_clip=options.grad_clip,
-            loss=lambda z, y: balance.loss(z, y, label_smoothing=options.label_smoothing,
-                                           progress=epoch / options.epochs),
+            net,
+            data,
+            optimizer=optimizer,
+            setup=setup,
+            ema=ema,
+            grad_clip=options.grad_clip,
+            loss=lambda z, y: balance.loss(
+                z, y, label_smoothing=options.label_smoothing, progress=epoch / options.epochs
+            ),
             rate=lambda step: schedule(epoch * steps + step),
             stop=lambda step: step % ask_every == 0 and interrupt.asked(setup),
         )
@@ -233,8 +258,15 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
             weights = {key: value.detach().clone() for key, value in ema.average.state_dict().items()}
             state["best"] = {"epoch": epoch + 1, "macro_f1": val["macro_f1"], "weights": weights}
         now = time.perf_counter()
-        row = run.row(epoch + 1, trained, val, size=size, lr=schedule((epoch + 1) * steps - 1),
-                      images_per_second=steps * batch_size / training_seconds, seconds=now - clock)
+        row = run.row(
+            epoch + 1,
+            trained,
+            val,
+            size=size,
+            lr=schedule((epoch + 1) * steps - 1),
+            images_per_second=steps * batch_size / training_seconds,
+            seconds=now - clock,
+        )
         state |= {"epoch": epoch + 1, "log": [*state["log"], row], "seconds": earlier + now - begun}
         run.log(state["log"], better=better)
         writer.keep(_snapshot(state, model, optimizer, setup, ema))
@@ -250,19 +282,29 @@ def _train(model: nn.Module, options: Options, setup: runtime.Setup, interrupt: 
         balance.adjust(ema.average, tau)
         val = evaluate(ema.average, val_data)
     test = evaluate(ema.average, batches(test_set))["logits"] if test_set else None
-    return run.finish(ema.average, state, val=val["logits"], test=test, reason=reason, tau=tau,
-                      seconds=earlier + time.perf_counter() - begun)
+    return run.finish(
+        ema.average,
+        state,
+        val=val["logits"],
+        test=test,
+        reason=reason,
+        tau=tau,
+        seconds=earlier + time.perf_counter() - begun,
+    )
 
 
 def _check_for(model: nn.Module, options: Options) -> None:
     """Hand the model what concerns its training only. Raises UserError for what it cannot do."""
     name, full = model.built["name"], model.built["image_size"]
     if options.start_size and not models.ARCHITECTURES[name].any_size:
-        raise UserError(f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
-                        f"{full} pixels only.")
+        raise UserError(
+            f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
+            f"{full} pixels only."
+        )
     if options.start_size and not 32 <= options.start_size <= full:
-        raise UserError(f"--start-size is {options.start_size}; it must be 32 to {full}, the --image-size, "
-                        "or 0 for none.")
+        raise UserError(
+            f"--start-size is {options.start_size}; it must be 32 to {full}, the --image-size, or 0 for none."
+        )
     if hasattr(model, "patch_keep"):
         model.patch_keep = options.patch_keep
     elif options.patch_keep < 1:
@@ -283,5 +325,11 @@ def _load(options: Options, setup: runtime.Setup) -> dict[str, RAFDBDataset]:
 def _snapshot(state: dict, model: nn.Module, optimizer, setup: runtime.Setup, ema: EMA) -> dict:
     """Everything that is needed to go on, as references: CheckpointWriter writes or copies it."""
     average = ema.average.state_dict() if ema.decay else {}
-    return {**state, "weights": model.state_dict(), "optimizer": optimizer.state_dict(),
-            "scaler": setup.scaler.state_dict(), "ema": average, "ema_steps": ema.steps}
+    return {
+        **state,
+        "weights": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scaler": setup.scaler.state_dict(),
+        "ema": average,
+        "ema_steps": ema.steps,
+    }

@@ -68,8 +68,10 @@ def positions(split: RAFDBDataset, n: int) -> dict:
     if len(found) < 2:
         raise UserError(f"the detector found {len(found)} faces in {len(chosen)} images of {split.layout}.")
     mean, deviation = np.mean(found, 0), np.std(found, 0, ddof=1)
-    at = {name: {"mean": m.tolist(), "sd": s.tolist()}
-          for name, m, s in zip(POINTS, mean.round(3), deviation.round(3))}
+    at = {
+        name: {"mean": m.tolist(), "sd": s.tolist()}
+        for name, m, s in zip(POINTS, mean.round(3), deviation.round(3))
+    }
     return {"images": len(chosen), "found": len(found), "points": at}
 
 
@@ -104,8 +106,11 @@ def cut_out(photo: Image.Image, to_face: np.ndarray) -> dict[str, np.ndarray] | 
     points = (face_detection.EYES_AND_MOUTH - shift) @ np.linalg.inv(linear).T
     box = photo.crop([round(side) for side in face.box])
     box = box.resize((face_detection.SIDE,) * 2, Image.Resampling.BICUBIC)
-    return {"aligned": face.pixels, "box": np.asarray(box).transpose(2, 0, 1),
-            "known": face_detection.align(photo, points)}
+    return {
+        "aligned": face.pixels,
+        "box": np.asarray(box).transpose(2, 0, 1),
+        "known": face_detection.align(photo, points),
+    }
 
 
 def agreement(split: RAFDBDataset, model: torch.nn.Module, n: int) -> dict:
@@ -126,8 +131,10 @@ def agreement(split: RAFDBDataset, model: torch.nn.Module, n: int) -> dict:
         result[way] = {"found": len(kept), "accuracy_of_found": share(before[kept] == labels[kept])}
         for name, pixels in cuts.items() if kept else ():
             after = answers(model, torch.from_numpy(np.stack(pixels)))
-            result[way][name] = {"agreement": share(after == before[kept]),
-                                 "accuracy": share(after == labels[kept])}
+            result[way][name] = {
+                "agreement": share(after == before[kept]),
+                "accuracy": share(after == labels[kept]),
+            }
     return result
 
 

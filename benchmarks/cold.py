@@ -23,11 +23,23 @@ def start(script: Path, arguments: list[str]) -> dict:
     images in the cache, and peak_memory_mib after two steps (of the device; on a CPU of the process).
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, str(script), *arguments, "--weights", "none", "--overwrite",
-                   "--output", folder]
+        command = [
+            sys.executable,
+            __file__,
+            str(script),
+            *arguments,
+            "--weights",
+            "none",
+            "--overwrite",
+            "--output",
+            folder,
+        ]
         cold, cached = (_run(command, cache=folder) for _ in range(2))
-    return {"cold_seconds": cold["seconds"], "cached_seconds": cached["seconds"],
-            "peak_memory_mib": cached["peak_memory_mib"]}
+    return {
+        "cold_seconds": cold["seconds"],
+        "cached_seconds": cached["seconds"],
+        "peak_memory_mib": cached["peak_memory_mib"],
+    }
 
 
 def _run(command: list[str], *, cache: str) -> dict:

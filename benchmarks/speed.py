@@ -91,13 +91,31 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
     """Everything about one model, as plain JSON values."""
     setup, size, cores = case.setup, case.recipe.image_size, os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    starts = cold.start(ways.script(case.name), [
-        "--data", options.data, "--device", options.device, "--amp", options.amp, "--image-size", str(size),
-        "--batch-size", str(case.batch),
-    ])
+    starts = cold.start(
+        ways.script(case.name),
+        [
+            "--data",
+            options.data,
+            "--device",
+            options.device,
+            "--amp",
+            options.amp,
+            "--image-size",
+            str(size),
+            "--batch-size",
+            str(case.batch),
+        ],
+    )
     usual = ways.usual(case)
-    turns = take_turns({"limit": ways.limit(case), "suite": ways.suite(case), "usual": usual(0),
-                        "usual_workers": usual(cores)}, options.seconds)
+    turns = take_turns(
+        {
+            "limit": ways.limit(case),
+            "suite": ways.suite(case),
+            "usual": usual(0),
+            "usual_workers": usual(cores),
+        },
+        options.seconds,
+    )
     rounds = {key: [n * case.batch / t for n, t in turn] for key, turn in turns.items()}
     rates = {key: statistics.median(values) for key, values in rounds.items()}
 
@@ -106,18 +124,32 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
 
     flop, (most, source) = flops(case.model(), size), peak(setup)
     return {
-        "model": case.name, "image_size": size, "batch_size": case.batch, "precision": setup.precision,
-        "compile": case.compile, "data": case.train.kind,
-        "train_images": len(case.train), "workers": cores, "load_before": load, "seconds": options.seconds,
-        "images_per_second": rates, "rounds": rounds,
-        "suite_to_limit": over("limit"), "suite_to_usual": over("usual"),
+        "model": case.name,
+        "image_size": size,
+        "batch_size": case.batch,
+        "precision": setup.precision,
+        "compile": case.compile,
+        "data": case.train.kind,
+        "train_images": len(case.train),
+        "workers": cores,
+        "load_before": load,
+        "seconds": options.seconds,
+        "images_per_second": rates,
+        "rounds": rounds,
+        "suite_to_limit": over("limit"),
+        "suite_to_usual": over("usual"),
         "suite_to_usual_workers": over("usual_workers"),
-        "gflop_per_image": flop / 1e9, "tflops": rates["suite"] * flop / 1e12, "peak_tflops": most,
-        "peak_source": source, "peak_share": rates["suite"] * flop / 1e12 / most,
+        "gflop_per_image": flop / 1e9,
+        "tflops": rates["suite"] * flop / 1e12,
+        "peak_tflops": most,
+        "peak_source": source,
+        "peak_share": rates["suite"] * flop / 1e12 / most,
         "evaluation_images_per_second": evaluation(case, val, rates["limit"] * options.seconds),
-        "latency_ms": latency(case), **starts,
+        "latency_ms": latency(case),
+        **starts,
         "scaling": scaling(case.name, options, case, rates["suite"]) if options.processes > 1 else None,
-        "environment": runtime.environment(setup), "measured": time.strftime("%Y-%m-%d %H:%M"),
+        "environment": runtime.environment(setup),
+        "measured": time.strftime("%Y-%m-%d %H:%M"),
     }
 
 
@@ -176,15 +208,23 @@ def scaling(name: str, options: Options, case: Case, one: float) -> dict:
 
 def _process(rank: int, name: str, options: Options, port: int, result: str) -> None:
     world = str(options.processes)
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=world, LOCAL_WORLD_SIZE=world,
-                      MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=world,
+        LOCAL_WORLD_SIZE=world,
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
     setup = runtime.setup(options.device, options.amp)
     case = make_case(name, options, setup, RAFDBDataset(options.data, "train"))
     way = ways.suite(case)
     way(1)
     seconds = way(2) / 2
-    steps = int(setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=setup.device))
-                / setup.world_size)  # the same for all
+    steps = int(
+        setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=setup.device))
+        / setup.world_size
+    )  # the same for all
     if rank == 0:
         Path(result).write_text(str(steps * case.batch / way(steps)))
     else:

@@ -46,8 +46,10 @@ def line(entry: dict) -> str:
     """One model's numbers under HEADER."""
     text = "  ".join(f"{show(entry):>{width}}" for _, width, show in COLUMNS)
     if more := entry["scaling"]:
-        text += (f"\n{'':>9}  in {more['processes']} processes {more['images_per_second']:,.0f} images/s, "
-                 f"{100 * more['efficiency']:.0f} % of the ideal")
+        text += (
+            f"\n{'':>9}  in {more['processes']} processes {more['images_per_second']:,.0f} images/s, "
+            f"{100 * more['efficiency']:.0f} % of the ideal"
+        )
     return text
 
 

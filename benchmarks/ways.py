@@ -54,8 +54,9 @@ class Case:
         return self.model().to(self.setup.device, memory_format=format)
 
     def batches(self, part: RAFDBDataset) -> Batches:
-        return Batches(part.images, part.labels, self.recipe.image_size, self.setup,
-                       channels_last=self.convolutional)
+        return Batches(
+            part.images, part.labels, self.recipe.image_size, self.setup, channels_last=self.convolutional
+        )
 
     @property
     def convolutional(self) -> bool:
@@ -72,7 +73,7 @@ def recipe(name: str, *, image_size: int = 0, batch_size: int = 0) -> train_func
 
 def script(name: str) -> Path:
     """The model's train script: ResNet18's is train_ResNet.py."""
-    return next(path for path in ROOT.glob("train_*.py") if name.startswith(path.stem[len("train_"):]))
+    return next(path for path in ROOT.glob("train_*.py") if name.startswith(path.stem[len("train_") :]))
 
 
 def limit(case: Case) -> Way:
@@ -109,9 +110,14 @@ def suite(case: Case) -> Way:
         order = balance.order(data.labels, generator)[: steps * case.batch]
         draws = augment.draw(len(order), generator, strength=recipe.augment)
         train_function.train_one_epoch(
-            net, batches.train(order, case.batch, draws), optimizer=optimizer, setup=setup, ema=ema,
+            net,
+            batches.train(order, case.batch, draws),
+            optimizer=optimizer,
+            setup=setup,
+            ema=ema,
             loss=lambda z, y: balance.loss(z, y, label_smoothing=recipe.label_smoothing),
-            rate=lambda step: LR, grad_clip=recipe.grad_clip,
+            rate=lambda step: LR,
+            grad_clip=recipe.grad_clip,
         )
 
     def run(steps: int) -> float:
@@ -127,11 +133,16 @@ class Pictures(Dataset):
     def __init__(self, data: RAFDBDataset, size: int) -> None:
         self.images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in data.images]
         self.labels = data.labels.tolist()
-        self.transform = transforms.Compose([
-            transforms.RandomHorizontalFlip(), transforms.RandomRotation(10),
-            transforms.ColorJitter(0.2, 0.2, 0.2), transforms.Resize((size, size)), transforms.ToTensor(),
-            transforms.Normalize(augment.MEAN, augment.STD),
-        ])
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomRotation(10),
+                transforms.ColorJitter(0.2, 0.2, 0.2),
+                transforms.Resize((size, size)),
+                transforms.ToTensor(),
+                transforms.Normalize(augment.MEAN, augment.STD),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -159,8 +170,11 @@ def usual(case: Case) -> Callable[[int], Way]:
 
     def run(steps: int, workers: int) -> float:
         endless = RandomSampler(data, replacement=True, num_samples=2**40)
-        feed = iter(DataLoader(data, case.batch, sampler=endless, num_workers=workers,
-                               pin_memory=place.type == "cuda"))
+        feed = iter(
+            DataLoader(
+                data, case.batch, sampler=endless, num_workers=workers, pin_memory=place.type == "cuda"
+            )
+        )
         for _ in range(workers):  # until all have started and the queue is as full as it stays
             step(*next(feed))
         return timed(case.setup, lambda: [step(*next(feed)) for _ in range(steps)])

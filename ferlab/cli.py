@@ -23,32 +23,48 @@ BROUGHT = {
     "freeze freeze-backbone freeze-layers": "all layers are trained; --lr sets how fast",
     "evaluate eval test-only val validate": "a run ends with its evaluation; predict.py asks a trained model",
     "wandb log-wandb use-wandb mlflow logger": "each run writes log.csv and metrics.json; also --tensorboard",
-    "loss criterion focal-loss class-weight class-weights weighted-loss":
-        "--balance, which chooses the loss, its weights or the sampling",
+    "loss criterion focal-loss class-weight class-weights weighted-loss": "--balance, which chooses the loss, its weights or the sampling",
     "sampler oversample weighted-sampler": "--balance sampler, or --balance sqrt-sampler",
     "imgsz img img-size input-size crop-size train-crop-size": "--image-size",
     "batch b bs train-batch-size": "--batch-size, images a step of all processes together",
     "data-path data-dir dataset root dataset-path": "--data",
     "project output-dir save-dir log-dir checkpoint-dir": "--output, with --name for the run",
-    "experiment exp": "--name", "exist-ok": "--overwrite",
+    "experiment exp": "--name",
+    "exist-ok": "--overwrite",
     "opt optimizer optim momentum": "AdamW, with --lr and --weight-decay",
-    "learning-rate lr0 base-lr": "--lr", "wd decay": "--weight-decay",
+    "learning-rate lr0 base-lr": "--lr",
+    "wd decay": "--weight-decay",
     "sched scheduler lr-scheduler lrf lr-step-size lr-gamma min-lr": "a cosine after --warmup-epochs",
-    "smoothing": "--label-smoothing", "model-ema model-ema-decay ema-decay": "--ema",
+    "smoothing": "--label-smoothing",
+    "model-ema model-ema-decay ema-decay": "--ema",
     "clip-grad clip-grad-norm gradient-clip-val max-norm": "--grad-clip",
     "early-stopping early-stop": "--patience",
     "validation-split val-split val-ratio": "--val-fraction",
     "aa auto-augment mixup cutmix reprob random-erase hflip no-aug": "--augment, the strength of all of it",
     "fp16 bf16 half mixed-precision precision native-amp no-amp": "--amp auto, bf16, fp16 or off",
     "gpu gpus gpu-id no-cuda cuda local-rank world-size dist-url": "--device, and torchrun for several GPUs",
-    "torchcompile torch-compile": "--compile", "checkpoint load ckpt": "--resume PATH, or --weights PATH",
+    "torchcompile torch-compile": "--compile",
+    "checkpoint load ckpt": "--resume PATH, or --weights PATH",
     "print-freq verbose log-interval": "a row is printed each epoch",
 }
-MEANT = {"weightedrandomsampler": "sampler", "weighted-sampler": "sampler", "oversampling": "sampler",
-         "oversample": "sampler", "class-weight": "weights", "class-weights": "weights",
-         "balanced": "weights", "weighted": "weights", "focal-loss": "focal",
-         "logit-adjustment": "logit-adjust", "true": "auto", "float16": "fp16", "half": "fp16",
-         "bfloat16": "bf16", "false": "off", "fp32": "off"}
+MEANT = {
+    "weightedrandomsampler": "sampler",
+    "weighted-sampler": "sampler",
+    "oversampling": "sampler",
+    "oversample": "sampler",
+    "class-weight": "weights",
+    "class-weights": "weights",
+    "balanced": "weights",
+    "weighted": "weights",
+    "focal-loss": "focal",
+    "logit-adjustment": "logit-adjust",
+    "true": "auto",
+    "float16": "fp16",
+    "half": "fp16",
+    "bfloat16": "bf16",
+    "false": "off",
+    "fp32": "off",
+}
 
 
 def option(
@@ -112,8 +128,10 @@ def restored(cls: type[T], found: object) -> T:
         raise UserError("the checkpoint holds no options; resume from a last.pth of this suite.")
     for key, value in found.items():
         if type(value) not in (type(default.get(key)), {float: int}.get(type(default.get(key)))):
-            raise UserError(f"the checkpoint has the option {key} = {value!r}, which this version does not; "
-                            "go on with the version that wrote it.")
+            raise UserError(
+                f"the checkpoint has the option {key} = {value!r}, which this version does not; "
+                "go on with the version that wrote it."
+            )
     return cls(**found)
 
 

@@ -1,14 +1,19 @@
 """Files from elsewhere: opened only where they are files, since reading a pipe or a device may never end.
 
-    data = read_regular("photo.jpg", limit=64 << 20)
+data = read_regular("photo.jpg", limit=64 << 20)
 """
 
 import os
 import stat
 from pathlib import Path
 
-KINDS = ((stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
-         (stat.S_ISBLK, "a device"), (stat.S_ISDIR, "a folder"))
+KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISDIR, "a folder"),
+)
 
 
 def read_regular(path: str | Path, *, limit: int) -> bytes:

@@ -1,6 +1,6 @@
 """Every knob of a run, with its unit, its default and the values that it may take.
 
-    options = Options(epochs=20)                         # a train script: train_function.parse(name, RECIPES)
+options = Options(epochs=20)                         # a train script: train_function.parse(name, RECIPES)
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Whether what is installed is new enough, said before an import fails with a traceback that does not tell.
 
-    check()          # once, when the package is imported; reads requirements.txt, imports nothing big
+check()          # once, when the package is imported; reads requirements.txt, imports nothing big
 """
 
 import importlib.metadata
@@ -29,8 +29,10 @@ def check() -> None:
             wrong.append(f"{name} {least} or newer ({f'installed is {found}' if found else 'not installed'})")
             install.append(f'"{line}"')
     if wrong:
-        _end(f"this suite needs {', '.join(wrong)}: {Path(sys.executable).name} -m pip install "
-             f"{' '.join(install)}")
+        _end(
+            f"this suite needs {', '.join(wrong)}: {Path(sys.executable).name} -m pip install "
+            f"{' '.join(install)}"
+        )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

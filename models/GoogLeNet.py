@@ -20,5 +20,6 @@ def googlenet(*, num_classes: int, image_size: int) -> nn.Module:
     """
     if image_size < 32:
         raise ValueError(f"image_size is {image_size}; GoogLeNet halves it five times and needs 32 or more")
-    return torchvision.models.googlenet(num_classes=num_classes, aux_logits=False, init_weights=False,
-                                        transform_input=True)
+    return torchvision.models.googlenet(
+        num_classes=num_classes, aux_logits=False, init_weights=False, transform_input=True
+    )

@@ -119,8 +119,9 @@ def _load_imagenet(model: nn.Module, architecture: Architecture) -> None:
             f"it as {file}, or train from scratch with --weights none."
         ) from None
     except (pickle.UnpicklingError, EOFError, ValueError):
-        raise UserError(f"{file} is damaged, or holds something else than {name}'s weights. Delete it and "
-                        "start again.") from None
+        raise UserError(
+            f"{file} is damaged, or holds something else than {name}'s weights. Delete it and start again."
+        ) from None
     if hasattr(module, "fit_positions"):
         state = module.fit_positions(state, model.built["image_size"])
     dropped = module.HEADS + getattr(module, "DROPPED", ())

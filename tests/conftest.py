@@ -82,5 +82,14 @@ def empty_cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def options(drawn, tmp_path):
     """Everything random switched on, small enough for seconds."""
-    return Options(data=str(drawn), output=str(tmp_path), epochs=3, batch_size=16, image_size=40, ema=0.9,
-                   balance="sqrt-sampler", warmup_epochs=1, device="cpu")
+    return Options(
+        data=str(drawn),
+        output=str(tmp_path),
+        epochs=3,
+        batch_size=16,
+        image_size=40,
+        ema=0.9,
+        balance="sqrt-sampler",
+        warmup_epochs=1,
+        device="cpu",
+    )

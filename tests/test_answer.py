@@ -88,7 +88,9 @@ def test_the_small_ensemble_is_chosen_on_val(tmp_path):
     for model, val in vals.items():
         make_run(tmp_path, model, val=val, predicted=spread(0 if model == "ResNet18" else 20))
     assert [one.label for one in section(tmp_path).ensembles] == [
-        "Ensemble of 4", "Ensemble of the best 3 on val (ConvNet, VGG16 and GoogLeNet)"]
+        "Ensemble of 4",
+        "Ensemble of the best 3 on val (ConvNet, VGG16 and GoogLeNet)",
+    ]
     (tmp_path / "ConvNet").rename(tmp_path / "studies")
     assert [one.label for one in section(tmp_path).ensembles] == ["Ensemble of 3"]
 

@@ -43,15 +43,19 @@ def test_a_good_zip_is_read(path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize("info, expected", [
-    (entry("/etc/cron.d/x"), "/etc/cron.d/x: the name leads out of the folder"),
-    (entry("DATASET/../../x"), "DATASET/../../x: the name leads out of the folder"),
-    (entry("C:/x"), "C:/x: the name leads out of the folder"),
-    (entry("..\\x"), "..\\x: the name leads out of the folder"),
-    (entry("a.jpg", mode=stat.S_IFLNK | 0o777), "a.jpg: is a link or a device"),
-    (entry("a.jpg", mode=stat.S_IFCHR | 0o666), "a.jpg: is a link or a device"),
-    (entry("train_labels.csv"), "train_labels.csv: stands there 2 times"),
-], ids=str)
+@pytest.mark.parametrize(
+    "info, expected",
+    [
+        (entry("/etc/cron.d/x"), "/etc/cron.d/x: the name leads out of the folder"),
+        (entry("DATASET/../../x"), "DATASET/../../x: the name leads out of the folder"),
+        (entry("C:/x"), "C:/x: the name leads out of the folder"),
+        (entry("..\\x"), "..\\x: the name leads out of the folder"),
+        (entry("a.jpg", mode=stat.S_IFLNK | 0o777), "a.jpg: is a link or a device"),
+        (entry("a.jpg", mode=stat.S_IFCHR | 0o666), "a.jpg: is a link or a device"),
+        (entry("train_labels.csv"), "train_labels.csv: stands there 2 times"),
+    ],
+    ids=str,
+)
 def test_odd_entries_are_refused_by_name(path, info, expected):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(info, b"x")
@@ -92,9 +96,15 @@ def test_an_entry_that_unpacks_to_more_than_a_face_is_refused(path):
     assert path.stat().st_size < MAX_FILE and "DATASET/bomb.jpg: unpacks to 3.0 MiB" in refusal(path)
 
 
-@pytest.mark.parametrize("count, size, expected", [
-    (MAX_FILES, 0, ""), (MAX_FILES + 1, 0, "30,683 entries; RAF-DB's has 15,341"),
-    (74, MAX_FILE, ""), (75, MAX_FILE, "unpacks to 75 MiB; RAF-DB's to 37 MiB")])
+@pytest.mark.parametrize(
+    "count, size, expected",
+    [
+        (MAX_FILES, 0, ""),
+        (MAX_FILES + 1, 0, "30,683 entries; RAF-DB's has 15,341"),
+        (74, MAX_FILE, ""),
+        (75, MAX_FILE, "unpacks to 75 MiB; RAF-DB's to 37 MiB"),
+    ],
+)
 def test_more_than_twice_of_rafdb_is_refused(count, size, expected):
     class Archive:
         filename = "big.zip"

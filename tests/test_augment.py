@@ -93,11 +93,15 @@ def test_boxes_are_drawn_as_torchvision_draws_them():
 def test_results_have_the_statistics_of_torchvision_s_transforms():
     picture, n = smooth(1, 32), 3_000
     ours = augment.apply(picture.expand(n, -1, -1, -1), 32, augment.draw(n, seeded()))
-    slow = transforms.Compose([
-        transforms.ColorJitter(0.2, 0.2, 0.2), transforms.Normalize(MEAN, STD),
-        transforms.RandomAffine(10, (0.08, 0.08), (0.9, 1.1), interpolation=V.InterpolationMode.BILINEAR),
-        transforms.RandomHorizontalFlip(), transforms.RandomErasing(0.5, (0.02, 0.25), (0.3, 3.3)),
-    ])
+    slow = transforms.Compose(
+        [
+            transforms.ColorJitter(0.2, 0.2, 0.2),
+            transforms.Normalize(MEAN, STD),
+            transforms.RandomAffine(10, (0.08, 0.08), (0.9, 1.1), interpolation=V.InterpolationMode.BILINEAR),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomErasing(0.5, (0.02, 0.25), (0.3, 3.3)),
+        ]
+    )
     torch.manual_seed(0)
     theirs = torch.stack([slow(picture[0] / 255) for _ in range(n)])
     for statistic in (torch.mean, torch.std):
@@ -141,8 +145,13 @@ def test_the_same_generator_gives_the_same_pixels():
     assert not torch.allclose(one, other, atol=0.1)
 
 
-@pytest.mark.parametrize("place", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a GPU"))])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+    ],
+)
 def test_shape_dtype_and_device_are_kept_and_the_input_is_not_touched(place):
     images, draws = noise().to(place), augment.draw(4, seeded())
     before = images.clone()
@@ -165,8 +174,14 @@ def test_turning_zooming_and_shifting_agree_with_torchvision_s_affine():
     theta = augment.geometry(8, seeded(), degrees=30, scale=0.3, shift=0.2)
     ours = augment.apply(images, 100, still(8)._replace(theta=theta))
     for x, image, angle, zoom, shift, flip in zip(ours, normalised(images), *decoded(theta)):
-        theirs = V.affine(image, float(angle), (100 * shift).tolist(), float(zoom), [0.0, 0.0],
-                          interpolation=V.InterpolationMode.BILINEAR)
+        theirs = V.affine(
+            image,
+            float(angle),
+            (100 * shift).tolist(),
+            float(zoom),
+            [0.0, 0.0],
+            interpolation=V.InterpolationMode.BILINEAR,
+        )
         theirs = V.hflip(theirs) if flip else theirs
         assert (x - theirs).abs().mean() < 1e-3
 

@@ -59,7 +59,7 @@ def test_class_balanced_by_hand():
 def test_focal_by_hand():
     logits = torch.tensor([[2.0, 0, 0, 0, 0, 0, 0]])
     p = logits.softmax(1)[0, 0]
-    expected = (-(1 - p) ** 2 * p.log()).item()
+    expected = (-((1 - p) ** 2) * p.log()).item()
     focal, label = Balance("focal", COUNTS), torch.tensor([0])
     assert focal.loss(logits, label) == pytest.approx(expected)
     uniform = -logits.log_softmax(1).mean().item()  # smoothing keeps its hold on what is right already

@@ -127,8 +127,10 @@ def test_unwritable_cache_folder_falls_back_and_says_so_once(drawn, tmp_path, mo
     assert len(list(cache_folder().iterdir())) == 2
     assert cache_folder().stat().st_mode & 0o077 == 0  # RAF-DB's faces are not for other users
     said = capsys.readouterr().err
-    assert said == (f"note: the cache folder {tmp_path / 'file/fer-rafdb'} cannot be written (Not a "
-                    f"directory); using {cache_folder()}\n")
+    assert said == (
+        f"note: the cache folder {tmp_path / 'file/fer-rafdb'} cannot be written (Not a "
+        f"directory); using {cache_folder()}\n"
+    )
 
 
 def test_no_cache_folder_at_all_is_an_error(tmp_path, monkeypatch):

@@ -29,10 +29,18 @@ def state(**changes) -> dict:
     weights = OrderedDict(a=torch.randn(300, 7, generator=generator), b=torch.arange(5), c=torch.tensor(1.5))
     best = {"epoch": 3, "macro_f1": 0.1 + 0.2, "weights": {"a": torch.ones(3, dtype=torch.bfloat16)}}
     optimizer = {"state": {0: {"step": torch.tensor(4.0)}}, "param_groups": [{"betas": (0.9, 0.999)}]}
-    return {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100}, "weights": weights,
-            "best": best, "optimizer": optimizer, "options": {"ema": 0.998, "compile": False},
-            "log": [{"epoch": 1, "loss": -0.0}], "split_hash": "c404e35d68553c11", "train_hash": "d9f8acf5",
-            "data": "RAF-DB", "nothing": None} | changes
+    return {
+        "model": {"name": "ConvNet", "num_classes": 7, "image_size": 100},
+        "weights": weights,
+        "best": best,
+        "optimizer": optimizer,
+        "options": {"ema": 0.998, "compile": False},
+        "log": [{"epoch": 1, "loss": -0.0}],
+        "split_hash": "c404e35d68553c11",
+        "train_hash": "d9f8acf5",
+        "data": "RAF-DB",
+        "nothing": None,
+    } | changes
 
 
 @pytest.fixture
@@ -66,9 +74,38 @@ def test_what_goes_in_comes_out(path):
 
 def test_the_digest_tells_everything_apart():
     a = torch.arange(6.0)
-    values = [None, 0, 1, True, 0.0, -0.0, 1.0, float("nan"), "", "0", "None", [], {}, [[]], [0], [0, 0],
-              {"a": 1}, {"b": 1}, {"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": [1], "b": 2}, {"a": [1, "b", 2]},
-              a, a + 1, a.view(2, 3), a.view(3, 2), a.double(), a.int(), a[:0], torch.tensor(0.0)]
+    values = [
+        None,
+        0,
+        1,
+        True,
+        0.0,
+        -0.0,
+        1.0,
+        float("nan"),
+        "",
+        "0",
+        "None",
+        [],
+        {},
+        [[]],
+        [0],
+        [0, 0],
+        {"a": 1},
+        {"b": 1},
+        {"a": 1, "b": 2},
+        {"b": 2, "a": 1},
+        {"a": [1], "b": 2},
+        {"a": [1, "b", 2]},
+        a,
+        a + 1,
+        a.view(2, 3),
+        a.view(3, 2),
+        a.double(),
+        a.int(),
+        a[:0],
+        torch.tensor(0.0),
+    ]
     assert len({digest(value) for value in values}) == len(values)
     assert digest(a.view(2, 3).t()) == digest(a.view(2, 3).t().contiguous())  # values count, strides do not
 
@@ -150,14 +187,22 @@ def test_versions_and_classes_are_named(tmp_path):
     assert "has the classes None" in refusal(forge(path, class_names=None))
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"model": None}, "says None of its model"),
-    ({"model": {"name": "ConvNet"}}, "says {'name': 'ConvNet'} of its model"),
-    ({"model": {"name": "ConvNet", "num_classes": 8, "image_size": 100}}, "7 classes"),
-    ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": 10**9}}, "at most 1024 pixels"),
-    ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": "100"}}, "at most 1024 pixels"),
-    ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100, "device": "cuda"}}, "of its model"),
-    ({"weights": [1, 2]}, "holds no weights"), ({"weights": {"a": 1}}, "holds no weights")])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"model": None}, "says None of its model"),
+        ({"model": {"name": "ConvNet"}}, "says {'name': 'ConvNet'} of its model"),
+        ({"model": {"name": "ConvNet", "num_classes": 8, "image_size": 100}}, "7 classes"),
+        ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": 10**9}}, "at most 1024 pixels"),
+        ({"model": {"name": "ConvNet", "num_classes": 7, "image_size": "100"}}, "at most 1024 pixels"),
+        (
+            {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100, "device": "cuda"}},
+            "of its model",
+        ),
+        ({"weights": [1, 2]}, "holds no weights"),
+        ({"weights": {"a": 1}}, "holds no weights"),
+    ],
+)
 def test_forged_contents_are_refused(tmp_path, changes, said):
     assert said in refusal(forge(tmp_path / "x.pth", **changes))
 
@@ -211,10 +256,18 @@ def failing_replace(path: Path):
         yield
 
 
-@pytest.mark.parametrize("trouble, reason", [
-    pytest.param(full_device, "No space left on device", marks=pytest.mark.skipif(
-        not os.path.exists("/dev/full"), reason="this system has no /dev/full")),
-    (small_files, r"\((File too large|disk full\?)\)"), (failing_replace, "Input/output error")])
+@pytest.mark.parametrize(
+    "trouble, reason",
+    [
+        pytest.param(
+            full_device,
+            "No space left on device",
+            marks=pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full"),
+        ),
+        (small_files, r"\((File too large|disk full\?)\)"),
+        (failing_replace, "Input/output error"),
+    ],
+)
 @pytest.mark.parametrize("what", ["checkpoint", "text"])
 def test_a_full_disk_leaves_the_old_file(path, trouble, reason, what):
     before = path.read_bytes()
@@ -261,8 +314,11 @@ def test_sweep_removes_only_what_was_left_half_written(path):
 
 def run_state(epoch: int, *, best: int) -> dict:
     weights = {"a": torch.full((3,), float(epoch))}
-    return state(epoch=epoch, weights=weights, best={"epoch": best, "macro_f1": 0.5, "weights": {
-        "a": torch.full((3,), float(best))}})
+    return state(
+        epoch=epoch,
+        weights=weights,
+        best={"epoch": best, "macro_f1": 0.5, "weights": {"a": torch.full((3,), float(best))}},
+    )
 
 
 def test_keeper_writes_both_files_and_flushes_what_it_held_back(tmp_path, monkeypatch):

@@ -11,27 +11,43 @@ from ferlab.options import Options
 from train_function import parse
 
 
-@pytest.mark.parametrize("typed, said", [
-    (["--num-workers", "8"], "no option --num-workers here: images are kept decoded in memory"),
-    (["-j", "8"], "no option -j here: images are kept"), (["--workers=4"], "no option --workers here"),
-    (["--num_classes", "8"], "RAF-DB has seven classes"),
-    (["--model", "resnet18"], "each model has its script"),
-    (["--pretrained"], "use --weights imagenet"), (["--freeze", "10"], "all layers are trained"),
-    (["--evaluate"], "a run ends with its evaluation"), (["--wandb"], "also --tensorboard"),
-    (["--loss", "focal"], "use --balance"), (["imgsz=224"], "no option imgsz here: use --image-size"),
-    (["--optimizer", "SGD"], "AdamW, with --lr"), (["--gpu", "0"], "use --device"),
-    (["--class_weight"], "use --balance"), (["--validation-split", "0.2"], "use --val-fraction"),
-    (["--batchsize", "3"], "did you mean --batch-size"), (["--epoch", "3"], "did you mean --epochs")])
+@pytest.mark.parametrize(
+    "typed, said",
+    [
+        (["--num-workers", "8"], "no option --num-workers here: images are kept decoded in memory"),
+        (["-j", "8"], "no option -j here: images are kept"),
+        (["--workers=4"], "no option --workers here"),
+        (["--num_classes", "8"], "RAF-DB has seven classes"),
+        (["--model", "resnet18"], "each model has its script"),
+        (["--pretrained"], "use --weights imagenet"),
+        (["--freeze", "10"], "all layers are trained"),
+        (["--evaluate"], "a run ends with its evaluation"),
+        (["--wandb"], "also --tensorboard"),
+        (["--loss", "focal"], "use --balance"),
+        (["imgsz=224"], "no option imgsz here: use --image-size"),
+        (["--optimizer", "SGD"], "AdamW, with --lr"),
+        (["--gpu", "0"], "use --device"),
+        (["--class_weight"], "use --balance"),
+        (["--validation-split", "0.2"], "use --val-fraction"),
+        (["--batchsize", "3"], "did you mean --batch-size"),
+        (["--epoch", "3"], "did you mean --epochs"),
+    ],
+)
 def test_flags_from_elsewhere(typed, said):
     with pytest.raises(UserError, match=said):
         parse("ConvNet", {"none": {}}, typed)
 
 
-@pytest.mark.parametrize("typed, said", [
-    (["--balance", "weightedrandomsampler"], "did you mean sampler"),
-    (["--balance", "WeightedRandomSampler"], "did you mean sampler"),
-    (["--balance", "class_weight"], "did you mean weights"), (["--amp", "float16"], "did you mean fp16"),
-    (["--balance", "true"], "use one of none, sampler|did you mean")])
+@pytest.mark.parametrize(
+    "typed, said",
+    [
+        (["--balance", "weightedrandomsampler"], "did you mean sampler"),
+        (["--balance", "WeightedRandomSampler"], "did you mean sampler"),
+        (["--balance", "class_weight"], "did you mean weights"),
+        (["--amp", "float16"], "did you mean fp16"),
+        (["--balance", "true"], "use one of none, sampler|did you mean"),
+    ],
+)
 def test_values_from_elsewhere(typed, said):
     with pytest.raises(UserError, match=said):
         parse("ConvNet", {"none": {}}, typed)
@@ -52,5 +68,6 @@ def test_options_are_frozen():
         "data output name seed epochs batch_size lr weight_decay warmup_epochs image_size start_size "
         "patch_keep weights balance label_smoothing augment ema grad_clip patience val_fraction "
         "train_fraction resolution device amp compile resume finish overwrite skip_bad tensorboard "
-        "deterministic test").split()
+        "deterministic test"
+    ).split()
     assert all(f.metadata["help"] for f in dataclasses.fields(Options))

@@ -16,8 +16,20 @@ from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 from ferlab.errors import UserError
 
 
-def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=None, sure=0.6, drawn=False,
-             val=0.7, weights="none", **changed):
+def make_run(
+    root,
+    model="ConvNet",
+    *,
+    seed=0,
+    name="",
+    labels=None,
+    predicted=None,
+    sure=0.6,
+    drawn=False,
+    val=0.7,
+    weights="none",
+    **changed,
+):
     """A finished run in root/<model>/<name>/ whose probabilities give `sure` to `predicted`."""
     options = {**vars(script_options(model, ["--weights", weights])), "seed": seed, **changed}
     labels = np.arange(70) % 7 if labels is None else np.asarray(labels)
@@ -27,22 +39,51 @@ def make_run(root, model="ConvNet", *, seed=0, name="", labels=None, predicted=N
     folder = root / model / (name or f"seed{seed}")
     folder.mkdir(parents=True)
     environment = {"cpu": "a chip", "gpu": None, "threads": 2, "precision": "fp32"}
-    cost = {"parameters": 1_200_000, "gflops": 0.5, "latency_ms": 3.2, "images_per_second": 900.0,
-            "train_seconds": 600.0, "peak_memory_mib": 700.0}
+    cost = {
+        "parameters": 1_200_000,
+        "gflops": 0.5,
+        "latency_ms": 3.2,
+        "images_per_second": 900.0,
+        "train_seconds": 600.0,
+        "peak_memory_mib": 700.0,
+    }
     numbers = {
-        "model": model, "data": "drawn faces" if drawn else "RAF-DB", "epochs": options["epochs"],
-        "val": {"macro_f1": val}, "test": metrics.report(probabilities, labels), "cost": cost,
-        "counts": {"train": [100] * 7}, "split_hash": "a", "train_hash": "b", "environment": environment,
+        "model": model,
+        "data": "drawn faces" if drawn else "RAF-DB",
+        "epochs": options["epochs"],
+        "val": {"macro_f1": val},
+        "test": metrics.report(probabilities, labels),
+        "cost": cost,
+        "counts": {"train": [100] * 7},
+        "split_hash": "a",
+        "train_hash": "b",
+        "environment": environment,
     }
     rows = [[f"test_{i:04d}", CLASS_NAMES[y], *p] for i, (y, p) in enumerate(zip(labels, probabilities), 1)]
-    log = [[epoch, 1 / epoch, 1.1 / epoch, 0.6, 0.5, val, 0.5, 1e-3, 900, 3.0]
-           for epoch in range(1, options["epochs"] + 1)]
+    log = [
+        [epoch, 1 / epoch, 1.1 / epoch, 0.6, 0.5, val, 0.5, 1e-3, 900, 3.0]
+        for epoch in range(1, options["epochs"] + 1)
+    ]
     with open(folder / "predictions.csv", "w", newline="") as file:
         csv.writer(file).writerows([["image", "label", *CLASS_NAMES], *rows])
     with open(folder / "log.csv", "w", newline="") as file:
-        csv.writer(file).writerows([["epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy",
-                                     "val_macro_f1", "val_balanced_accuracy", "lr", "images_per_second",
-                                     "seconds"], *log])
+        csv.writer(file).writerows(
+            [
+                [
+                    "epoch",
+                    "train_loss",
+                    "val_loss",
+                    "train_accuracy",
+                    "val_accuracy",
+                    "val_macro_f1",
+                    "val_balanced_accuracy",
+                    "lr",
+                    "images_per_second",
+                    "seconds",
+                ],
+                *log,
+            ]
+        )
     (folder / "options.json").write_text(json.dumps(options))
     (folder / "metrics.json").write_text(json.dumps(numbers))
     return folder
@@ -111,8 +152,11 @@ def test_runs_group_by_recipe_and_by_nothing_else(tmp_path):
     groups, unused = collect(tmp_path)
     recipe = vars(script_options("ConvNet", []))
     seeds = {group.label: [run.options["seed"] for run in group.runs] for group in groups}
-    assert seeds == {"ConvNet": [0, 1, 2], "ConvNet (lr 0.25)": [0],
-                     f"ConvNet (2 of {recipe['epochs']} epochs)": [0]}
+    assert seeds == {
+        "ConvNet": [0, 1, 2],
+        "ConvNet (lr 0.25)": [0],
+        f"ConvNet (2 of {recipe['epochs']} epochs)": [0],
+    }
     assert unused == []
 
 
@@ -126,8 +170,14 @@ def test_pretrained_models_and_drawn_faces_stand_apart(tmp_path, monkeypatch, ca
     scratch, pretrained = page.split("## Models from ImageNet weights")
     assert "90.00" in scratch and "80.00" not in scratch
     assert "80.00" in pretrained and "90.00" not in pretrained
-    assert row(printed, "ResNet18")[3:] == [*row(scratch, "ResNet18")[2:4], "10.0", "1",
-                                            *row(pretrained, "ResNet18")[2:4], "10.0", "1"]
+    assert row(printed, "ResNet18")[3:] == [
+        *row(scratch, "ResNet18")[2:4],
+        "10.0",
+        "1",
+        *row(pretrained, "ResNet18")[2:4],
+        "10.0",
+        "1",
+    ]
     assert "70.00" in drawn and "drawn faces, not RAF-DB" in drawn
     assert "70.00" not in page + printed and row(printed, "ConvNet")[3:] == [""] * 8
     for name in ("overview", "recall-scratch", "recall-imagenet", "drawn-recall-scratch"):
@@ -163,10 +213,24 @@ def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
     assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path)
 
 
-@pytest.mark.parametrize("path, value", [
-    ("epochs", None), ("epochs", 2), ("test", None), ("test", "x"), ("test.top2", 0.1), ("cost.gflops", None),
-    ("cost.latency_ms", float("nan")), ("val.macro_f1", None), ("counts.train", None), ("counts", 3),
-    ("counts.train", ["x"]), ("environment.gpu", 3), ("test.per_class", {})])
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        ("epochs", None),
+        ("epochs", 2),
+        ("test", None),
+        ("test", "x"),
+        ("test.top2", 0.1),
+        ("cost.gflops", None),
+        ("cost.latency_ms", float("nan")),
+        ("val.macro_f1", None),
+        ("counts.train", None),
+        ("counts", 3),
+        ("counts.train", ["x"]),
+        ("environment.gpu", 3),
+        ("test.per_class", {}),
+    ],
+)
 def test_damaged_numbers_are_listed_and_break_nothing(tmp_path, path, value):
     numbers = json.loads(((folder := make_run(tmp_path)) / "metrics.json").read_text())
     *parents, last = path.split(".")
@@ -212,11 +276,16 @@ def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_pat
     epochs = script_options("ConvNet", []).epochs
     reasons = left_out(tmp_path)
     expected = {
-        "ConvNet/unfinished": f"unfinished: {epochs} of {epochs} epochs", "ConvNet/no-log": "log.csv",
-        "ConvNet/no-predictions": "predictions.csv", "ConvNet/broken": "metrics.json cannot be read",
-        "ConvNet/seed0-again": "a seed counts once", "ConvNet/other-test-set": "another test set (77 images)",
-        "ConvNet/moved": "is of VGG16", "Other/run": "not one of the six models",
-        "ConvNet/tampered": "do not follow from predictions.csv", "ConvNet/doubled": "the same one twice",
+        "ConvNet/unfinished": f"unfinished: {epochs} of {epochs} epochs",
+        "ConvNet/no-log": "log.csv",
+        "ConvNet/no-predictions": "predictions.csv",
+        "ConvNet/broken": "metrics.json cannot be read",
+        "ConvNet/seed0-again": "a seed counts once",
+        "ConvNet/other-test-set": "another test set (77 images)",
+        "ConvNet/moved": "is of VGG16",
+        "Other/run": "not one of the six models",
+        "ConvNet/tampered": "do not follow from predictions.csv",
+        "ConvNet/doubled": "the same one twice",
     }
     assert reasons.keys() == expected.keys()
     for name, part in expected.items():

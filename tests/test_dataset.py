@@ -105,8 +105,19 @@ def test_works_with_dataloader_and_in_other_processes(drawn):
     assert torch.equal(again.images, part.images) and describe(again) == describe(part)
 
 
-@pytest.mark.parametrize("mode, kind", [("L", "JPEG"), ("L", "PNG"), ("CMYK", "JPEG"), ("P", "PNG"),
-                                        ("RGB", "PNG"), ("RGBA", "PNG"), ("LA", "PNG"), ("1", "PNG")])
+@pytest.mark.parametrize(
+    "mode, kind",
+    [
+        ("L", "JPEG"),
+        ("L", "PNG"),
+        ("CMYK", "JPEG"),
+        ("P", "PNG"),
+        ("RGB", "PNG"),
+        ("RGBA", "PNG"),
+        ("LA", "PNG"),
+        ("1", "PNG"),
+    ],
+)
 def test_other_pixel_formats_become_rgb(mode, kind):
     image = IMAGE.convert(mode)
     options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
@@ -130,7 +141,8 @@ def png(width: int, height: int) -> bytes:
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = [header, b"IDAT" + zlib.compress(b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
+    )
 
 
 BAD = {
@@ -166,8 +178,10 @@ def test_bad_images_are_counted_and_named(tree, official, tmp_path, kind, layout
 
 def test_skip_bad_leaves_training_images_out_and_counts_them(drawn, tree):
     whole = [RAFDBDataset(drawn, split) for split in ("train", "val")]
-    bad = [tree / "DATASET/train/4" / next(name for name, label in zip(part.names, part.labels) if label == 3)
-           for part in whole]
+    bad = [
+        tree / "DATASET/train/4" / next(name for name, label in zip(part.names, part.labels) if label == 3)
+        for part in whole
+    ]
     for file in bad:
         file.write_bytes(b"")
     parts = [RAFDBDataset(tree, split, skip_bad=True) for split in ("train", "val")]
@@ -212,13 +226,17 @@ def test_the_line_that_says_what_was_found(drawn, kaggle_zip):
     parts = [RAFDBDataset(drawn, split) for split in SPLITS]
     assert describe(*parts) == (
         f"data: Kaggle layout, folder {drawn}: train 125 (Su13 Fe2 Di7 Ha49 Sa21 An7 Ne26) · val 15 (Su2 Fe1 "
-        "Di1 Ha5 Sa2 An1 Ne3) · test 70 (Su7 Fe2 Di4 Ha27 Sa11 An4 Ne15); drawn faces, not RAF-DB")
+        "Di1 Ha5 Sa2 An1 Ne3) · test 70 (Su7 Fe2 Di4 Ha27 Sa11 An4 Ne15); drawn faces, not RAF-DB"
+    )
     assert describe(RAFDBDataset(kaggle_zip, "test")).endswith("; NOT RAF-DB's known counts")
 
 
 def test_synthetic_is_drawn_into_the_cache_and_can_be_drawn_again(drawn, empty_cache, monkeypatch):
-    monkeypatch.setattr(RAFDB_dataset, "draw_dataset", lambda folder: shutil.copytree(
-        drawn, folder, dirs_exist_ok=True) and folder)
+    monkeypatch.setattr(
+        RAFDB_dataset,
+        "draw_dataset",
+        lambda folder: shutil.copytree(drawn, folder, dirs_exist_ok=True) and folder,
+    )
     part = RAFDBDataset("synthetic", "test")
     assert part.drawn and part.hash == RAFDBDataset(drawn, "test").hash
     assert len(list(empty_cache.glob("drawn-faces-*"))) == 1

@@ -65,10 +65,33 @@ def test_two_processes_reach_what_one_reaches(script, drawn, tmp_path):
     for processes in (1, 2):
         output = tmp_path / str(processes)
         done = subprocess.run(
-            command(processes, script, "--data", drawn, "--output", output, "--image-size", 40, "--epochs", 3,
-                    "--batch-size", 32, "--amp", "off", "--device", "cpu", "--balance", "weights",
-                    "--ema", 0.9),
-            env=environment(), capture_output=True, text=True, timeout=300)
+            command(
+                processes,
+                script,
+                "--data",
+                drawn,
+                "--output",
+                output,
+                "--image-size",
+                40,
+                "--epochs",
+                3,
+                "--batch-size",
+                32,
+                "--amp",
+                "off",
+                "--device",
+                "cpu",
+                "--balance",
+                "weights",
+                "--ema",
+                0.9,
+            ),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
         assert done.returncode == 0, done.stderr
         folder = output / "ConvNet/drawn-seed0"
         with open(folder / "log.csv") as file:
@@ -83,16 +106,38 @@ def test_two_processes_reach_what_one_reaches(script, drawn, tmp_path):
 
 def test_batch_that_cannot_be_shared(script, drawn, tmp_path):
     done = subprocess.run(
-        command(2, script, "--data", drawn, "--output", tmp_path, "--image-size", 40, "--batch-size", 33,
-                "--device", "cpu"), env=environment(), capture_output=True, text=True, timeout=120)
+        command(
+            2,
+            script,
+            "--data",
+            drawn,
+            "--output",
+            tmp_path,
+            "--image-size",
+            40,
+            "--batch-size",
+            33,
+            "--device",
+            "cpu",
+        ),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode != 0
     assert "--batch-size 33 cannot be shared by 2 processes" in done.stderr
 
 
 def test_bad_data_ends_all_processes_in_words(script, tree, tmp_path):
     first_face(tree).write_bytes(b"")
-    done = subprocess.run(command(2, script, "--data", tree, "--output", tmp_path, "--device", "cpu"),
-                          env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command(2, script, "--data", tree, "--output", tmp_path, "--device", "cpu"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode != 0 and "1 of 140 train images" in done.stderr
     assert "error (rank 1): process 0 could not go on" in done.stderr and "peer" not in done.stderr
 
@@ -126,8 +171,13 @@ def test_a_signal_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path,
     assert read(tmp_path / "ConvNet/drawn-seed0/last.pth")["epoch"] >= 1
     if number == signal.SIGINT:
         return  # that one process can go on with it is shown once
-    done = subprocess.run(command(1, script, *argv[:4], "--resume", "--finish"), env=environment(),
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command(1, script, *argv[:4], "--resume", "--finish"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -145,22 +195,56 @@ def two(folder, *argv, stop=None):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     processes = [
-        Script("train_ResNet.py", *argv, "--output", folder, folder=folder.with_name(f"said{rank}"),
-               prepare=functools.partial(prepare, stop), RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank),
-               LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port) for rank in range(2)]
+        Script(
+            "train_ResNet.py",
+            *argv,
+            "--output",
+            folder,
+            folder=folder.with_name(f"said{rank}"),
+            prepare=functools.partial(prepare, stop),
+            RANK=str(rank),
+            WORLD_SIZE="2",
+            LOCAL_RANK=str(rank),
+            LOCAL_WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+        )
+        for rank in range(2)
+    ]
     done = [process.wait() for process in processes]
     assert all("Traceback" not in one.err for one in done), done
     return [one.code for one in done], read(folder / "ResNet18/drawn-seed0/last.pth")
 
 
 def test_two_processes_resume_exactly_where_the_size_changes(drawn, tmp_path):
-    argv = ("--data", drawn, "--weights", "none", "--device", "cpu", "--amp", "off", "--batch-size", 32,
-            "--epochs", 5, "--image-size", 80, "--start-size", 32, "--ema", 0.9)  # 3 steps an epoch
+    argv = (
+        "--data",
+        drawn,
+        "--weights",
+        "none",
+        "--device",
+        "cpu",
+        "--amp",
+        "off",
+        "--batch-size",
+        32,
+        "--epochs",
+        5,
+        "--image-size",
+        80,
+        "--start-size",
+        32,
+        "--ema",
+        0.9,
+    )  # 3 steps an epoch
     codes, whole = two(tmp_path / "whole", *argv)
     assert codes == [0, 0]
     parts = tmp_path / "parts"
-    for more, stop, epochs in [((), (stop_at_step, 2), 0), (["--resume"], (stop_at_epoch, 2), 2),
-                               (["--resume"], (stop_at_step, 5), 3)]:
+    for more, stop, epochs in [
+        ((), (stop_at_step, 2), 0),
+        (["--resume"], (stop_at_epoch, 2), 2),
+        (["--resume"], (stop_at_step, 5), 3),
+    ]:
         codes, state = two(parts, *argv, *more, stop=stop)
         assert (codes, state["epoch"]) == ([143 if stop[0] is stop_at_epoch else 130] * 2, epochs)
     codes, state = two(parts, *argv, "--resume")

@@ -57,8 +57,10 @@ def server():
 def counts(kaggle_zip) -> dict:
     """How many images of each class the drawn zip has."""
     rows = find(kaggle_zip).rows
-    return {split: tuple(sum(row.label == label for row in part) for label in range(1, 8))
-            for split, part in rows.items()}
+    return {
+        split: tuple(sum(row.label == label for row in part) for label in range(1, 8))
+        for split, part in rows.items()
+    }
 
 
 def refusal(server, tmp_path, counts) -> str:
@@ -163,8 +165,13 @@ def test_no_network_says_what_to_do(tmp_path):
 
     with pytest.raises(UserError) as error:
         download.obtain(tmp_path / "raf-db-dataset", opener=opener)
-    for part in ("name resolution", "shuvoalok/raf-db-dataset", "archive.zip", 'DATA = "synthetic"',
-                 str(tmp_path / "raf-db-dataset.zip")):
+    for part in (
+        "name resolution",
+        "shuvoalok/raf-db-dataset",
+        "archive.zip",
+        'DATA = "synthetic"',
+        str(tmp_path / "raf-db-dataset.zip"),
+    ):
         assert part in str(error.value)
     with pytest.raises(UserError, match="there is no .*elsewhere; correct the path"):
         download.obtain(tmp_path / "elsewhere", opener=never)

@@ -24,13 +24,21 @@ def shell(monkeypatch):
     return monkeypatch
 
 
-@pytest.mark.parametrize("given, said", [
-    ({"RANK": "1", "WORLD_SIZE": "2"}, "WORLD_SIZE=2 without LOCAL_RANK, MASTER_ADDR, MASTER_PORT"),
-    ({"WORLD_SIZE": "4", "LOCAL_RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "without RANK"),
-    ({"RANK": "one"}, "RANK='one', which is not a number; type unset RANK"), ({"RANK": ""}, "RANK=''"),
-    ({"WORLD_SIZE": "2.0"}, "WORLD_SIZE='2.0'"), ({"WORLD_SIZE": "-1"}, "WORLD_SIZE='-1'"),
-    ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0 with RANK=0"), ({"RANK": "1"}, "WORLD_SIZE=1 with RANK=1"),
-    ({"LOCAL_WORLD_SIZE": "\u0662"}, "LOCAL_WORLD_SIZE="), ({"MASTER_PORT": "http"}, "MASTER_PORT='http'")])
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"RANK": "1", "WORLD_SIZE": "2"}, "WORLD_SIZE=2 without LOCAL_RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"WORLD_SIZE": "4", "LOCAL_RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "without RANK"),
+        ({"RANK": "one"}, "RANK='one', which is not a number; type unset RANK"),
+        ({"RANK": ""}, "RANK=''"),
+        ({"WORLD_SIZE": "2.0"}, "WORLD_SIZE='2.0'"),
+        ({"WORLD_SIZE": "-1"}, "WORLD_SIZE='-1'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0 with RANK=0"),
+        ({"RANK": "1"}, "WORLD_SIZE=1 with RANK=1"),
+        ({"LOCAL_WORLD_SIZE": "\u0662"}, "LOCAL_WORLD_SIZE="),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT='http'"),
+    ],
+)
 def test_half_a_launcher_s_environment_is_refused(shell, given, said):
     for name, value in given.items():
         shell.setenv(name, value)
@@ -38,9 +46,15 @@ def test_half_a_launcher_s_environment_is_refused(shell, given, said):
         launched()
 
 
-@pytest.mark.parametrize("given, expected", [
-    ({}, (0, 1)), ({"RANK": "0"}, (0, 1)), ({"RANK": "0", "WORLD_SIZE": "1"}, (0, 1)),
-    (dict(zip(LAUNCHER, ("3", "4", "1", "2", "host", "29500"))), (3, 4))])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({}, (0, 1)),
+        ({"RANK": "0"}, (0, 1)),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, (0, 1)),
+        (dict(zip(LAUNCHER, ("3", "4", "1", "2", "host", "29500"))), (3, 4)),
+    ],
+)
 def test_a_whole_one_is_taken(shell, given, expected):
     for name, value in given.items():
         shell.setenv(name, value)
@@ -69,8 +83,13 @@ def test_any_rank_can_be_named_in_a_message(shell, capsys):
 
 def python(*argv, path: Path, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     """A new Python, in which `path` comes before what is installed."""
-    return subprocess.run([sys.executable, *map(str, argv)], cwd=cwd, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(path)})
+    return subprocess.run(
+        [sys.executable, *map(str, argv)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(path)},
+    )
 
 
 @pytest.mark.parametrize("name", ["train_ConvNet.py", "predict.py", "compare.py"])
@@ -84,9 +103,14 @@ def test_a_torch_that_is_too_old_is_said_at_the_start(tmp_path, name):
     assert '-m pip install "torch>=2.10"' in done.stderr
 
 
-@pytest.mark.parametrize("lines, said", [
-    ("numpy>=999", "numpy 999 or newer (installed is "), ("nobodys-package>=1", "1 or newer (not installed)"),
-    ("numpy>=1\n# torch>=999 is a comment\njupyter>=99", "")])
+@pytest.mark.parametrize(
+    "lines, said",
+    [
+        ("numpy>=999", "numpy 999 or newer (installed is "),
+        ("nobodys-package>=1", "1 or newer (not installed)"),
+        ("numpy>=1\n# torch>=999 is a comment\njupyter>=99", ""),
+    ],
+)
 def test_every_requirement_is_looked_at(tmp_path, monkeypatch, capsys, lines, said):
     monkeypatch.setattr(versions, "REQUIREMENTS", tmp_path / "requirements.txt")
     versions.REQUIREMENTS.write_text(lines)

@@ -107,11 +107,22 @@ def test_a_ready_face_crop_is_used_as_it_is_and_others_are_resized(no_detector):
         assert np.abs(other.astype(int) - face.pixels).mean() < (3 if size[0] == size[1] else 15)
 
 
-@pytest.mark.parametrize("name, aligned", [
-    ("test_0001_aligned.jpg", True), ("a/train_00001_aligned.png", True), ("DATASET/test/7/x.jpg", True),
-    ("C:\\data\\DATASET\\train\\1\\x.jpg", True), ("basic/Image/aligned/x.jpg", True), ("me.jpg", False),
-    ("x_test_0001_aligned.jpg", False), ("aligned/x.jpg", False), ("DATASET/test/8/x.jpg", False),
-    ("DATASET/test/7/me/x.jpg", False), ("test_1_aligned.jpg/x", False)])
+@pytest.mark.parametrize(
+    "name, aligned",
+    [
+        ("test_0001_aligned.jpg", True),
+        ("a/train_00001_aligned.png", True),
+        ("DATASET/test/7/x.jpg", True),
+        ("C:\\data\\DATASET\\train\\1\\x.jpg", True),
+        ("basic/Image/aligned/x.jpg", True),
+        ("me.jpg", False),
+        ("x_test_0001_aligned.jpg", False),
+        ("aligned/x.jpg", False),
+        ("DATASET/test/8/x.jpg", False),
+        ("DATASET/test/7/me/x.jpg", False),
+        ("test_1_aligned.jpg/x", False),
+    ],
+)
 def test_what_counts_as_one_of_rafdb_s_images(name, aligned):
     assert face_detection.is_aligned(name, IMAGE) == aligned
     assert not face_detection.is_aligned(name, IMAGE.resize((100, 101)))
@@ -144,10 +155,14 @@ def test_of_looks_at_one_face_the_surest_counts_and_its_neighbours_stay(monkeypa
     box, inflated = (10.0, 10.0, 54.0, 54.0), (2.0, 0.0, 62.0, 60.0)
     neighbour, behind, chance = (30.0, 10.0, 74.0, 54.0), (12.0, 50.0, 56.0, 94.0), (90.0, 10.0, 134.0, 54.0)
     upright = [(0.97, inflated, eyes_and_mouth[[1, 2, 0]] + 2), (0.96, neighbour, eyes_and_mouth + (20, 0))]
-    turned = [(0.99, box, eyes_and_mouth), (0.999, chance, eyes_and_mouth + (80, 0)),
-              *2 * [(0.98, behind, eyes_and_mouth + (2, 40))]]
-    monkeypatch.setattr(face_detection, "detect",
-                        lambda photo, turns=(0,): turned if 30 in turns else upright)
+    turned = [
+        (0.99, box, eyes_and_mouth),
+        (0.999, chance, eyes_and_mouth + (80, 0)),
+        *2 * [(0.98, behind, eyes_and_mouth + (2, 40))],
+    ]
+    monkeypatch.setattr(
+        face_detection, "detect", lambda photo, turns=(0,): turned if 30 in turns else upright
+    )
     found = [face.box for face in face_detection.find_faces(Image.new("RGB", (300, 300)))]
     assert found == [box, behind, neighbour]  # left to right, without what was seen once
 
@@ -175,8 +190,9 @@ def test_align_undoes_what_was_done_to_a_face(drawn, degrees, zoom):
     to_photo = np.array([[step.real, -step.imag, corner.real], [step.imag, step.real, corner.imag]])
     back = np.linalg.inv(np.vstack([to_photo, [0, 0, 1]]))[:2]
     face = Image.fromarray(pixels.transpose(1, 2, 0))
-    photo = face.transform((1300, 1200), Image.Transform.AFFINE, back.ravel(), Image.Resampling.BICUBIC,
-                           fillcolor="white")
+    photo = face.transform(
+        (1300, 1200), Image.Transform.AFFINE, back.ravel(), Image.Resampling.BICUBIC, fillcolor="white"
+    )
     cut = face_detection.align(photo, face_detection.EYES_AND_MOUTH @ to_photo[:, :2].T + to_photo[:, 2])
     inside = np.s_[:, 3:-3, 3:-3]
     off = np.abs(cut[inside].astype(int) - pixels[inside]).mean()
@@ -206,8 +222,9 @@ def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
         corners = corners @ np.linalg.inv(to_face[:, :2]).T
         assert corners.min() > -0.01 and (corners < np.array(alignment.PICTURE) + 0.01).all()
         assert np.abs(cuts["known"].astype(int) - pixels.transpose(2, 0, 1))[:, 3:-3, 3:-3].mean() < 4
-        monkeypatch.setattr(face_detection, "find_faces",
-                            lambda photo: [found._replace(box=(-300, -300, -200, -200))])
+        monkeypatch.setattr(
+            face_detection, "find_faces", lambda photo: [found._replace(box=(-300, -300, -200, -200))]
+        )
         assert alignment.cut_out(photo, to_face) is None
 
 

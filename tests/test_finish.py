@@ -18,10 +18,16 @@ from RAFDB_dataset import RAFDBDataset
 from train_function import parse
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"epochs": 1}, r"--epochs \(was 3\).*--resume --finish"), ({"epochs": 5}, r"--epochs \(was 3\)"),
-    ({"patience": 1}, r"--patience \(was 0\).*--finish"), ({"lr": 0.5}, r"--lr \(was 0.001\)"),
-    ({"epochs": 1, "ema": 0.0}, r"--epochs \(was 3\), --ema \(was 0.9\)")])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"epochs": 1}, r"--epochs \(was 3\).*--resume --finish"),
+        ({"epochs": 5}, r"--epochs \(was 3\)"),
+        ({"patience": 1}, r"--patience \(was 0\).*--finish"),
+        ({"lr": 0.5}, r"--lr \(was 0.001\)"),
+        ({"epochs": 1, "ema": 0.0}, r"--epochs \(was 3\), --ema \(was 0.9\)"),
+    ],
+)
 def test_another_experiment_is_refused_by_name(options, changes, said):
     last = f"{folder(stopped_in_epoch_2(options))}/last.pth"
     before = contents(folder(options))

@@ -31,8 +31,13 @@ def test_a_published_run_is_left_alone_and_its_seed_runs_beside_it(options, ther
         refuse("ConvNet", options)
 
 
-@pytest.mark.parametrize("file, said", [
-    ("best_model.pth", "holds a trained model, best_model.pth"), ("log.csv", "holds an unfinished run of 0")])
+@pytest.mark.parametrize(
+    "file, said",
+    [
+        ("best_model.pth", "holds a trained model, best_model.pth"),
+        ("log.csv", "holds an unfinished run of 0"),
+    ],
+)
 def test_what_a_run_would_spoil_is_refused(options, there, file, said):
     (there / file).touch()
     with pytest.raises(UserError, match=said):

@@ -22,8 +22,13 @@ from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset, decode_face
 
 FUZZ, SEED = int(os.environ.get("FUZZ", 300)), int(os.environ.get("FUZZ_SEED", 0))
-QUICK = settings(max_examples=max(50, FUZZ // 3), deadline=None, derandomize="FUZZ" not in os.environ,
-                 suppress_health_check=list(HealthCheck), database=None)
+QUICK = settings(
+    max_examples=max(50, FUZZ // 3),
+    deadline=None,
+    derandomize="FUZZ" not in os.environ,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
 
 
 def in_words(error: UserError) -> str:
@@ -33,8 +38,14 @@ def in_words(error: UserError) -> str:
     return text
 
 
-FILES = [encode(IMAGE), encode(IMAGE, quality=95, subsampling=0, progressive=True), encode(IMAGE, "PNG"),
-         encode(IMAGE.convert("L")), encode(IMAGE.convert("CMYK")), encode(IMAGE.convert("P"), "PNG")]
+FILES = [
+    encode(IMAGE),
+    encode(IMAGE, quality=95, subsampling=0, progressive=True),
+    encode(IMAGE, "PNG"),
+    encode(IMAGE.convert("L")),
+    encode(IMAGE.convert("CMYK")),
+    encode(IMAGE.convert("P"), "PNG"),
+]
 
 
 def spoiled(data: bytes, draw: random.Random) -> bytes:
@@ -105,9 +116,13 @@ def a_spoiled_dataset(root: Path, draw: random.Random) -> Path:
         path = draw.choice((tables if draw.random() < 0.4 else files) or [root / "none"])
         folder = path.parent
         if folder != root and draw.random() < 0.1:
-            draw.choice((
-                shutil.rmtree, lambda p: p.rename(p.with_name(f"fear{step}")),
-                lambda p: shutil.copytree(p, p.with_name(f"8{step}"), True, pipes)))(folder)
+            draw.choice(
+                (
+                    shutil.rmtree,
+                    lambda p: p.rename(p.with_name(f"fear{step}")),
+                    lambda p: shutil.copytree(p, p.with_name(f"8{step}"), True, pipes),
+                )
+            )(folder)
         elif path.exists() and draw.random() < 0.6:
             path.write_bytes(spoiled(path.read_bytes(), draw))
         elif path.exists():
@@ -134,8 +149,10 @@ def test_spoiled_datasets_are_read_or_refused_in_words(tmp_path, monkeypatch):
         signal.alarm(20)
         try:
             source = find(path)
-            parts = [RAFDBDataset(source, split, skip_bad=split == "train" and seed % 2 == 0)
-                     for split in ("train", "test")]
+            parts = [
+                RAFDBDataset(source, split, skip_bad=split == "train" and seed % 2 == 0)
+                for split in ("train", "test")
+            ]
             for part in parts:
                 assert part.images.shape == (len(part), 3, 100, 100) and min(part.counts) > 0
                 for image, label in zip(part.names, part.labels.tolist()):
@@ -177,8 +194,12 @@ def edited(edits) -> list[tuple[str, str]]:
     rows = list(ROWS)
     for i, what, image, label in edits:
         old = rows[i : i + 1]
-        rows[i : i + 1] = {"put": [(image, label)], "drop": [], "twice": old * 2,
-                           "label": [(name, label) for name, _ in old]}[what]
+        rows[i : i + 1] = {
+            "put": [(image, label)],
+            "drop": [],
+            "twice": old * 2,
+            "label": [(name, label) for name, _ in old],
+        }[what]
     return rows
 
 

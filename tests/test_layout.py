@@ -30,10 +30,16 @@ def test_every_layout_gives_the_same_rows_in_the_same_order(tmp_path):
     tree = kaggle(tmp_path / "a")
     sources = [find(tree), find(official(tmp_path / "b")), find(zipped(tree, tmp_path / "c.zip"))]
     assert images(sources[0]) == images(sources[1]) == images(sources[2])
-    assert images(sources[0])["train"][:3] == [("train_00001_aligned.jpg", 1), ("train_00002_aligned.jpg", 1),
-                                               ("train_00003_aligned.jpg", 2)]
-    assert [source.layout.split(", ")[0] for source in sources] == ["Kaggle layout", "official layout",
-                                                                   "Kaggle layout"]
+    assert images(sources[0])["train"][:3] == [
+        ("train_00001_aligned.jpg", 1),
+        ("train_00002_aligned.jpg", 1),
+        ("train_00003_aligned.jpg", 2),
+    ]
+    assert [source.layout.split(", ")[0] for source in sources] == [
+        "Kaggle layout",
+        "official layout",
+        "Kaggle layout",
+    ]
     assert "folder" in sources[0].layout and "zip" in sources[2].layout
     for source in sources:
         assert all(source.read(row.path) == FACE for rows in source.rows.values() for row in rows)
@@ -77,8 +83,15 @@ def test_files_of_file_browsers_are_ignored(tmp_path):
 
 def test_missing_data_names_the_expected_tree_and_three_ways_out(tmp_path):
     text = message(tmp_path / "nowhere")
-    for part in (f"{tmp_path / 'nowhere'} does not exist", "DATASET/train/1/", "train_labels.csv",
-                 "list_patition_label.txt", "setup_dataset.ipynb", "raf-db-dataset.zip", "--data synthetic"):
+    for part in (
+        f"{tmp_path / 'nowhere'} does not exist",
+        "DATASET/train/1/",
+        "train_labels.csv",
+        "list_patition_label.txt",
+        "setup_dataset.ipynb",
+        "raf-db-dataset.zip",
+        "--data synthetic",
+    ):
         assert part in text
     assert "has no RAF-DB in it" in message(tmp_path)
     assert "does not exist" in message(tmp_path / ("n" * 300))  # longer than a file name can be
@@ -115,10 +128,12 @@ FIRST = "DATASET/train/1/train_00001_aligned.jpg"
 
 def edit(old: str, new: str, path: str = CSV):
     """A fault: the text `old` of a file in the tree becomes `new`."""
+
     def spoil(root):
         text = (root / path).read_text()
         assert old in text
         (root / path).write_text(text.replace(old, new))
+
     return spoil
 
 
@@ -142,6 +157,7 @@ def pipe(path: str):
     def spoil(root):
         (root / path).unlink(missing_ok=True)
         os.mkfifo(root / path)
+
     return spoil
 
 
@@ -153,10 +169,16 @@ KAGGLE_FAULTS = {
     "no label": (label(""), "(problems: 1)", "line 2: 'train_00001_aligned.jpg,'", "label 1..7"),
     "another label": (label("2"), "(problems: 1)", "00001_aligned.jpg has label 2 but lies in folder 1"),
     "row without a file": (remove(FIRST), "(problems: 1)", "2: there is no image 'train_00001_aligned.jpg'"),
-    "file without a row": (edit("train_00001_aligned.jpg,1\n", ""), "(problems: 1)",
-                           f"{CSV}: has no row for image train_00001_aligned.jpg"),
-    "row twice": (edit("train_00002", "train_00001_aligned.jpg,1\ntrain_00002"), "(problems: 1)",
-                  f"{CSV}, line 3: train_00001_aligned.jpg stands there twice"),
+    "file without a row": (
+        edit("train_00001_aligned.jpg,1\n", ""),
+        "(problems: 1)",
+        f"{CSV}: has no row for image train_00001_aligned.jpg",
+    ),
+    "row twice": (
+        edit("train_00002", "train_00001_aligned.jpg,1\ntrain_00002"),
+        "(problems: 1)",
+        f"{CSV}, line 3: train_00001_aligned.jpg stands there twice",
+    ),
     "other columns": (edit("image,label", "id,image,label"), "line 1: is 'id,image,label', not 'image,"),
     "semicolons": (edit(",", ";"), "line 1: is 'image;label', not 'image,label'"),
     "empty CSV": (write(b""), "line 1: is '', not 'image,label'"),
@@ -166,25 +188,41 @@ KAGGLE_FAULTS = {
     "huge CSV": (write(b"image,label\n" + b"x" * MAX_FILE), f"{CSV} is larger than 1 MiB"),
     "open quote": (edit("train_00002", '"train_00002'), f"{CSV}, line 15: 'train_00002_aligned.jpg,1"),
     "class folder missing": (remove("DATASET/test/2"), "test: class 2 (Fear) has no image"),
-    "class folder empty": (lambda r: (remove("DATASET/test/2")(r), (r / "DATASET/test/2").mkdir()),
-                           "test: class 2 (Fear) has no image"),
+    "class folder empty": (
+        lambda r: (remove("DATASET/test/2")(r), (r / "DATASET/test/2").mkdir()),
+        "test: class 2 (Fear) has no image",
+    ),
     "split missing": (remove("DATASET/test"), "(problems: 21)", "test: class 7 (Neutral) has no image"),
-    "folder 0": (lambda r: (r / "DATASET/train/1").rename(r / "DATASET/train/0"),
-                 "DATASET/train/0: not in DATASET/train/1..7", "(files: 2)"),
+    "folder 0": (
+        lambda r: (r / "DATASET/train/1").rename(r / "DATASET/train/0"),
+        "DATASET/train/0: not in DATASET/train/1..7",
+        "(files: 2)",
+    ),
     "third split": (copy("DATASET/test/1", "DATASET/valid/1"), "DATASET/valid/1: not in", "(files: 2)"),
     "file in the wrong place": (write(b"x", "DATASET/train/notes.txt"), "DATASET/train/notes.txt: not in"),
     "folder too deep": (copy("DATASET/test/1", "DATASET/test/1/copy"), "DATASET/test/1/copy: is not a file"),
-    "image in two classes": (copy(FIRST, "DATASET/train/5"),
-                             "DATASET/train: train_00001_aligned.jpg stands in 2 class folders"),
-    "image in both splits": (lambda r: (copy(FIRST, "DATASET/test/1")(r), edit(
-        "label", "label\ntrain_00001_aligned.jpg,1", "test_labels.csv")(r)),
-        "(problems: 1)", "train_00001_aligned.jpg: stands in both train and test"),
-    "not an image": (write(b"x", "DATASET/train/1/notes.txt"),
-                     "DATASET/train/1/notes.txt: is not named as a JPEG or PNG image"),
+    "image in two classes": (
+        copy(FIRST, "DATASET/train/5"),
+        "DATASET/train: train_00001_aligned.jpg stands in 2 class folders",
+    ),
+    "image in both splits": (
+        lambda r: (
+            copy(FIRST, "DATASET/test/1")(r),
+            edit("label", "label\ntrain_00001_aligned.jpg,1", "test_labels.csv")(r),
+        ),
+        "(problems: 1)",
+        "train_00001_aligned.jpg: stands in both train and test",
+    ),
+    "not an image": (
+        write(b"x", "DATASET/train/1/notes.txt"),
+        "DATASET/train/1/notes.txt: is not named as a JPEG or PNG image",
+    ),
     "pipe": (pipe("DATASET/train/1/pipe.jpg"), "DATASET/train/1/pipe.jpg: is not a file"),
     "broken link": (lambda r: (r / "DATASET/train/1/a.jpg").symlink_to("nowhere"), "1/a.jpg: is not a file"),
-    "links in a circle": (lambda r: [(r / f"DATASET/train/1/{n}").symlink_to(r) for n in "ab"],
-                          "DATASET/train/1/a: is not a file"),
+    "links in a circle": (
+        lambda r: [(r / f"DATASET/train/1/{n}").symlink_to(r) for n in "ab"],
+        "DATASET/train/1/a: is not a file",
+    ),
 }
 
 
@@ -213,16 +251,29 @@ OFFICIAL_FAULTS = {
     "three columns": (label_line("1 3"), "(problems: 1)", "line 1: 'train_00001.jpg 1 3' is not", "1..7"),
     "no label": (label_line(""), "(problems: 1)", "line 1: 'train_00001.jpg ' is not", "label 1..7"),
     "third split": (edit("train_00001", "valid_00001", LABELS), "line 1: 'valid_00001.jpg 1' is not"),
-    "line without a file": (remove(f"{ALIGNED}/test_0003_aligned.jpg"), "(problems: 1)",
-                            "line 17: there is no Image/aligned/test_0003_aligned.jpg"),
-    "file without a line": (edit("test_0003.jpg 2\n", "", LABELS), "(problems: 1)",
-                            "Image/aligned/test_0003_aligned.jpg: has no line"),
-    "line twice": (edit("test_0003", "test_0002.jpg 1\ntest_0003", LABELS), "(problems: 1)",
-                   "line 17: test_0002.jpg stands there twice"),
-    "name that leads out": (edit("train_00001", "train_/../../../etc/passwd", LABELS),
-                            "line 1: 'train_/../../../etc/passwd.jpg 1' is not"),
-    "class without lines": (edit("test_0003.jpg 2\ntest_0004.jpg 2\n", "", LABELS),
-                            "test: class 2 (Fear) has no image"),
+    "line without a file": (
+        remove(f"{ALIGNED}/test_0003_aligned.jpg"),
+        "(problems: 1)",
+        "line 17: there is no Image/aligned/test_0003_aligned.jpg",
+    ),
+    "file without a line": (
+        edit("test_0003.jpg 2\n", "", LABELS),
+        "(problems: 1)",
+        "Image/aligned/test_0003_aligned.jpg: has no line",
+    ),
+    "line twice": (
+        edit("test_0003", "test_0002.jpg 1\ntest_0003", LABELS),
+        "(problems: 1)",
+        "line 17: test_0002.jpg stands there twice",
+    ),
+    "name that leads out": (
+        edit("train_00001", "train_/../../../etc/passwd", LABELS),
+        "line 1: 'train_/../../../etc/passwd.jpg 1' is not",
+    ),
+    "class without lines": (
+        edit("test_0003.jpg 2\ntest_0004.jpg 2\n", "", LABELS),
+        "test: class 2 (Fear) has no image",
+    ),
     "not unpacked": (remove(ALIGNED), "Image/aligned has no images; unpack the release's aligned.zip"),
     "empty": (write(b"", LABELS), "train: class 1 (Surprise) has no image"),
     "binary": (write(bytes(range(256)), LABELS), "list_patition_label.txt is not a text file in UTF-8"),

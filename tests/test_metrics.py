@@ -40,7 +40,8 @@ def test_against_scikit_learn(scores):
     for i, name in enumerate(CLASS_NAMES):
         row = found["per_class"][name]
         assert [row["precision"], row["recall"], row["f1"], row["n"]] == pytest.approx(
-            [precision[i], recall[i], f1[i], n[i]])
+            [precision[i], recall[i], f1[i], n[i]]
+        )
 
 
 def test_a_class_that_is_absent_does_not_count():

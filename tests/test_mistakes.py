@@ -77,9 +77,16 @@ def test_a_rate_that_explodes(argv, tmp_path):
     assert read(tmp_path / "out/ConvNet/drawn-seed0/last.pth")["best"]["weights"] == {}
 
 
-@pytest.mark.parametrize("place, trouble", [
-    (".", "Not a directory"), ("ConvNet", "Not a directory"), ("ConvNet/drawn-seed0", "File exists"),
-    ("ConvNet/drawn-seed0/last.pth/", "Is a directory"), ("ConvNet/drawn-seed0/log.csv/", "Is a directory")])
+@pytest.mark.parametrize(
+    "place, trouble",
+    [
+        (".", "Not a directory"),
+        ("ConvNet", "Not a directory"),
+        ("ConvNet/drawn-seed0", "File exists"),
+        ("ConvNet/drawn-seed0/last.pth/", "Is a directory"),
+        ("ConvNet/drawn-seed0/log.csv/", "Is a directory"),
+    ],
+)
 def test_files_where_folders_should_be_and_folders_for_files(argv, tmp_path, place, trouble):
     path = tmp_path / "out" / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,8 +109,15 @@ def test_what_is_missing_is_said_before_the_old_run_goes(argv, tmp_path):
     assert run("train_ConvNet.py", *argv, "--epochs", 1, folder=tmp_path / "said").code == 0
     before = sorted(file.name for file in (tmp_path / "out/ConvNet/drawn-seed0").iterdir())
     for wrong in (["--tensorboard"], ["--data", "nowhere"], ["--balance", "luck"], ["--device", "meta"]):
-        done = run("train_ConvNet.py", *argv, "--name", "drawn-seed0", "--overwrite", *wrong,
-                   folder=tmp_path / "said")
+        done = run(
+            "train_ConvNet.py",
+            *argv,
+            "--name",
+            "drawn-seed0",
+            "--overwrite",
+            *wrong,
+            folder=tmp_path / "said",
+        )
         refused(done, 2)
         assert before == sorted(file.name for file in (tmp_path / "out/ConvNet/drawn-seed0").iterdir())
 
@@ -115,8 +129,16 @@ def small_memory():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_too_little_memory_on_the_cpu(argv, tmp_path):
-    done = run("train_ConvNet.py", *argv, "--image-size", 512, "--batch-size", 125, folder=tmp_path / "said",
-               prepare=small_memory)
+    done = run(
+        "train_ConvNet.py",
+        *argv,
+        "--image-size",
+        512,
+        "--batch-size",
+        125,
+        folder=tmp_path / "said",
+        prepare=small_memory,
+    )
     refused(done, 2, "the cpu memory is too small for batches of 125 at 512 pixels", "--batch-size")
 
 
@@ -138,15 +160,24 @@ def full_at_the_pictures():
     small_files_from(ferlab.analysis.plots, "curves")
 
 
-@pytest.mark.parametrize("prepare, file, done", [
-    (small_files, "last.pth", 0), (full_at_finish, "best_model.pth", 2),
-    (full_at_the_pictures, "curves.png", 2)])
+@pytest.mark.parametrize(
+    "prepare, file, done",
+    [
+        (small_files, "last.pth", 0),
+        (full_at_finish, "best_model.pth", 2),
+        (full_at_the_pictures, "curves.png", 2),
+    ],
+)
 def test_a_full_disk_at_any_time_leaves_what_was_there(argv, tmp_path, prepare, file, done):
     """And with room again, the run goes on."""
     folder = tmp_path / "out/ConvNet/drawn-seed0"
     argv += ["--epochs", 2]
-    refused(run("train_ConvNet.py", *argv, folder=tmp_path / "said", prepare=prepare), 4,
-            f"{folder / file} could not be written", "Make room")
+    refused(
+        run("train_ConvNet.py", *argv, folder=tmp_path / "said", prepare=prepare),
+        4,
+        f"{folder / file} could not be written",
+        "Make room",
+    )
     assert not list(folder.glob(".*")) and not (folder / "metrics.json").exists()
     if done:
         assert read(folder / "last.pth")["epoch"] == done
@@ -169,8 +200,16 @@ def test_the_data_folder_vanishes(argv, tree, tmp_path):
     shutil.rmtree(tree)
     done = script.wait()
     assert done.code == 0 and (tmp_path / "out/ConvNet/drawn-seed0/metrics.json").exists(), done.err
-    done = run("train_ConvNet.py", *argv, "--data", tree, "--name", "drawn-seed0", "--resume",
-               folder=tmp_path / "said")
+    done = run(
+        "train_ConvNet.py",
+        *argv,
+        "--data",
+        tree,
+        "--name",
+        "drawn-seed0",
+        "--resume",
+        folder=tmp_path / "said",
+    )
     refused(done, 2, f"{tree} does not exist")
 
 
@@ -235,8 +274,18 @@ def ascii_only():
 @pytest.mark.parametrize("name", ["\u00fcn\u00ef \u4e2d \U0001f600", os.fsdecode(b"\xff\xfe")], ids=ascii)
 def test_names_in_every_script_and_in_none(argv, tree, tmp_path, name):
     data = tree.rename(tmp_path / name)
-    done = run("train_ConvNet.py", *argv, "--data", data, "--output", tmp_path / f"{name} out", "--epochs", 1,
-               folder=tmp_path / "said", prepare=ascii_only)
+    done = run(
+        "train_ConvNet.py",
+        *argv,
+        "--data",
+        data,
+        "--output",
+        tmp_path / f"{name} out",
+        "--epochs",
+        1,
+        folder=tmp_path / "said",
+        prepare=ascii_only,
+    )
     assert done.code == 0 and done.err == "", done
     done = run("train_ConvNet.py", *argv, "--data", f"{data}/x", folder=tmp_path / "said", prepare=ascii_only)
     refused(done, 2, "does not exist")
@@ -251,14 +300,19 @@ def test_sigkill_at_random_moments_of_a_run_costs_no_number(argv, tmp_path):
     argv += ["--name", "killed"]
     for _ in range(KILLS):
         there = (folder / "last.pth").exists()
-        script = Script("train_ConvNet.py", *argv, "--resume" if there else "--overwrite",
-                        folder=tmp_path / "said")
+        script = Script(
+            "train_ConvNet.py", *argv, "--resume" if there else "--overwrite", folder=tmp_path / "said"
+        )
         time.sleep(draw.uniform(0.05, 0.6))
         script.process.kill()
         script.process.join()
         survived += not there or bool(read(folder / "last.pth"))
-    done = run("train_ConvNet.py", *argv, "--resume" if (folder / "last.pth").exists() else "--overwrite",
-               folder=tmp_path / "said")
+    done = run(
+        "train_ConvNet.py",
+        *argv,
+        "--resume" if (folder / "last.pth").exists() else "--overwrite",
+        folder=tmp_path / "said",
+    )
     assert done.code == 0 or "is finished" in done.err, done.err
     print(f"{survived} of {KILLS} kills survived")
     logs = [rows(tmp_path / "out/ConvNet" / name) for name in ("whole", "killed")]

@@ -32,8 +32,9 @@ def test_forward_and_backward(name):
     assert logits.shape == (2, 7)
     assert torch.isfinite(logits).all()
     F.cross_entropy(logits, torch.tensor([0, 6])).backward()
-    without = [key for key, p in model.named_parameters()
-               if p.grad is None or not torch.isfinite(p.grad).all()]
+    without = [
+        key for key, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()
+    ]
     assert without == []
     dead = [key for key, p in model.named_parameters() if p.grad.abs().sum() == 0 and p.numel() > 10_000]
     assert dead == []
@@ -52,7 +53,10 @@ def test_convnet_is_the_one_described():
     model = models.build("ConvNet")
     convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
     assert [(m.out_channels, m.kernel_size, m.padding) for m in convolutions] == [
-        (64, (3, 3), (0, 0)), (64, (3, 3), (0, 0)), (32, (3, 3), (0, 0))]
+        (64, (3, 3), (0, 0)),
+        (64, (3, 3), (0, 0)),
+        (32, (3, 3), (0, 0)),
+    ]
     assert [m.out_features for m in model.modules() if isinstance(m, torch.nn.Linear)] == [512, 64, 7]
     assert [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)] == [0.5, 0.5]
 
@@ -74,8 +78,10 @@ def test_seed_decides_the_weights_and_leaves_torch_alone():
     assert not torch.equal(a.features[0].weight, c.features[0].weight)
 
 
-@pytest.mark.parametrize("name, size", [("ConvNet", 21), ("ResNet18", 31), ("VGG16", 31), ("GoogLeNet", 31),
-                                        ("ViT-B16", 100), ("ViT-mod", 224)])
+@pytest.mark.parametrize(
+    "name, size",
+    [("ConvNet", 21), ("ResNet18", 31), ("VGG16", 31), ("GoogLeNet", 31), ("ViT-B16", 100), ("ViT-mod", 224)],
+)
 def test_sizes_that_do_not_fit_are_refused(name, size):
     with pytest.raises(UserError, match=f"image_size is {size}.*--image-size"):
         models.build(name, image_size=size)
@@ -184,8 +190,9 @@ def test_a_vit_trains_with_fused_attention(name, size):
 def small_vit(cls=models.ViT.PatchDropoutViT):
     """16 patches of 8 pixels; its head, which torchvision starts at zero, lets through what is below."""
     torch.manual_seed(0)
-    model = cls(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=32,
-                num_classes=7)
+    model = cls(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=32, num_classes=7
+    )
     torch.nn.init.normal_(model.heads.head.weight)
     return model
 

@@ -28,8 +28,20 @@ NOTEBOOKS = ("setup_dataset.ipynb", "test.ipynb")
 def results(drawn, tmp_path_factory) -> Path:
     """A folder results/ with a ConvNet that was trained for one epoch."""
     folder = tmp_path_factory.mktemp("trained") / "results"
-    command = [sys.executable, "train_ConvNet.py", "--data", drawn, "--output", folder, "--epochs", "1",
-               "--image-size", "40", "--device", "cpu"]
+    command = [
+        sys.executable,
+        "train_ConvNet.py",
+        "--data",
+        drawn,
+        "--output",
+        folder,
+        "--epochs",
+        "1",
+        "--image-size",
+        "40",
+        "--device",
+        "cpu",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
@@ -45,8 +57,9 @@ def run(monkeypatch):
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         cells[0].source, n = re.subn(r'^DATA = ".*?"', f"DATA = {str(data)!r}", cells[0].source)
         assert n == 1
-        nbclient.NotebookClient(notebook, timeout=120, allow_errors=allow_errors,
-                                resources={"metadata": {"path": str(folder)}}).execute()
+        nbclient.NotebookClient(
+            notebook, timeout=120, allow_errors=allow_errors, resources={"metadata": {"path": str(folder)}}
+        ).execute()
         return cells
 
     return run
@@ -168,8 +181,11 @@ def test_the_table_shows_right_and_wrong(results, drawn):
     [prediction] = notebook.predict(notebook.trained_models(results), [notebook.choose(test, "Fear", 1)])
     answer = prediction.shares.loc["ConvNet"].idxmax()
     other = CLASS_NAMES[CLASS_NAMES.index(answer) - 1]
-    for truth, mark, colour in ((answer, "✓", notebook.RIGHT), (other, "✗", notebook.WRONG),
-                                (None, "", notebook.ASKED)):
+    for truth, mark, colour in (
+        (answer, "✓", notebook.RIGHT),
+        (other, "✗", notebook.WRONG),
+        (None, "", notebook.ASKED),
+    ):
         table = notebook.table(prediction._replace(face=prediction.face._replace(truth=truth)))
         shown = 100 * prediction.shares.loc["ConvNet", answer]
         assert table.data.loc["ConvNet", answer].strip() == f"{shown:.1f} {mark}".strip()
@@ -186,9 +202,13 @@ def test_choose(drawn):
     path = drawn / "DATASET/test/3" / test.names[index]
     assert notebook.choose(test, None, str(path)).pixels.equal(second.pixels)
     for truth, which, expected in (
-        ("Joy", 1, "no expression 'Joy'"), ("Fear", 0, "no number 0"), ("Fear", 999, "no number 999"),
-        (None, 1, "of which expression"), ("Fear", test.names[index], "is labelled Disgust, not Fear"),
-        ("Fear", "nowhere.jpg", "nowhere.jpg cannot be read"), (None, __file__, "is not a JPEG, PNG"),
+        ("Joy", 1, "no expression 'Joy'"),
+        ("Fear", 0, "no number 0"),
+        ("Fear", 999, "no number 999"),
+        (None, 1, "of which expression"),
+        ("Fear", test.names[index], "is labelled Disgust, not Fear"),
+        ("Fear", "nowhere.jpg", "nowhere.jpg cannot be read"),
+        (None, __file__, "is not a JPEG, PNG"),
     ):
         with pytest.raises(UserError, match=expected):
             notebook.choose(test, truth, which)

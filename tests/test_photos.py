@@ -27,12 +27,25 @@ def mixed(tmp_path) -> Path:
     sub.mkdir(parents=True)
     small = IMAGE.resize((20, 30))
     for name, data in {
-        "a.jpg": FACE, "b.jfif": FACE, "c.webp": encode(small, "WEBP"), "sub/e.bmp": encode(small, "BMP"),
+        "a.jpg": FACE,
+        "b.jfif": FACE,
+        "c.webp": encode(small, "WEBP"),
+        "sub/e.bmp": encode(small, "BMP"),
         "f.gif": encode(small, "GIF", save_all=True, append_images=[Image.new("RGB", (20, 30))]),
-        "g.tiff": encode(small, "TIFF"), "h": encode(small, "PNG"), "i.txt": FACE, "j.jpg": b"<html>",
-        "d.HEIC": HEIC, "k.csv": b"BMI,1,2,3,4,5", "l.csv": b"", "m.nef": encode(small, "TIFF"),
-        "sub/n.mp4": b"\0\0\0\x18ftypisom", "sub/.hidden.jpg": FACE, "._a.jpg": b"\0", "Thumbs.db": b"\0",
-        "o.a long suffix": b"?", "README": b"?",
+        "g.tiff": encode(small, "TIFF"),
+        "h": encode(small, "PNG"),
+        "i.txt": FACE,
+        "j.jpg": b"<html>",
+        "d.HEIC": HEIC,
+        "k.csv": b"BMI,1,2,3,4,5",
+        "l.csv": b"",
+        "m.nef": encode(small, "TIFF"),
+        "sub/n.mp4": b"\0\0\0\x18ftypisom",
+        "sub/.hidden.jpg": FACE,
+        "._a.jpg": b"\0",
+        "Thumbs.db": b"\0",
+        "o.a long suffix": b"?",
+        "README": b"?",
     }.items():
         (sub.parent / name).write_bytes(data)
     return sub.parent
@@ -52,8 +65,22 @@ def test_folders_are_read_by_contents_and_the_rest_is_counted(mixed):
 
 
 def test_what_is_left_out_is_said_and_the_exit_code_tells(mixed, run, start):  # noqa: F811
-    for name in ("j.jpg", "k.csv", "l.csv", "m.nef", "README", "o.a long suffix", "sub/.hidden.jpg",
-                 "c.webp", "f.gif", "g.tiff", "h", "sub/e.bmp", "i.txt", "b.jfif"):
+    for name in (
+        "j.jpg",
+        "k.csv",
+        "l.csv",
+        "m.nef",
+        "README",
+        "o.a long suffix",
+        "sub/.hidden.jpg",
+        "c.webp",
+        "f.gif",
+        "g.tiff",
+        "h",
+        "sub/e.bmp",
+        "i.txt",
+        "b.jfif",
+    ):
         (mixed / name).unlink()
     (mixed / "a.jpg").rename(mixed / "test_0001_aligned.jpg")
     code, out, err = start(mixed, "--model", run, "--csv")
@@ -106,10 +133,15 @@ def test_ready_face_crops_of_any_size(tmp_path, run, start, size):  # noqa: F811
     assert code == 0 and err == [] and [row["left"] for row in rows(out)] == [""]
 
 
-@pytest.mark.parametrize("name, said", [
-    ("0", "0: would be a camera's number"), ("clip.MP4", "clip.MP4: is a video; make pictures of it"),
-    ("https://example.org/a.jpg", "is an address; download it"),
-    ("nowhere.jpg", "cannot be read (No such file")])
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("0", "0: would be a camera's number"),
+        ("clip.MP4", "clip.MP4: is a video; make pictures of it"),
+        ("https://example.org/a.jpg", "is an address; download it"),
+        ("nowhere.jpg", "cannot be read (No such file"),
+    ],
+)
 def test_names_that_other_tools_take(run, start, monkeypatch, tmp_path, name, said):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     code, out, err = start(name, "--model", run, "--csv")
@@ -129,9 +161,13 @@ def test_models_that_are_not_where_they_are_named(run, tmp_path):  # noqa: F811
     seed = tmp_path / "ResNet18/seed0"
     seed.mkdir(parents=True)
     os.mkfifo(tmp_path / "pipe")
-    for path, said in ((run.parents[1], f"is no run's folder, but runs with weights are in it: {run}"),
-                       (run.parent, f"runs with weights are in it: {run}"), (tmp_path / "pipe", "is no file"),
-                       (seed, "has no best_model.pth in it; name a run"), (tmp_path / "x", "not exist")):
+    for path, said in (
+        (run.parents[1], f"is no run's folder, but runs with weights are in it: {run}"),
+        (run.parent, f"runs with weights are in it: {run}"),
+        (tmp_path / "pipe", "is no file"),
+        (seed, "has no best_model.pth in it; name a run"),
+        (tmp_path / "x", "not exist"),
+    ):
         with pytest.raises(UserError, match=said):
             find(path)
     (seed / "last.pth").touch()

@@ -37,9 +37,18 @@ def trained(folder: Path, *, seed: int, data: str = "RAF-DB") -> Path:
     with torch.no_grad():
         model.classifier[-1].weight *= 30
     folder.mkdir(parents=True)
-    save(folder / "best_model.pth", {
-        "model": model.built, "weights": model.state_dict(), "options": {"resolution": 0}, "data": data,
-        "best": {"epoch": 1, "macro_f1": 0.5}, "split_hash": "0" * 16, "train_hash": "0" * 16})
+    save(
+        folder / "best_model.pth",
+        {
+            "model": model.built,
+            "weights": model.state_dict(),
+            "options": {"resolution": 0},
+            "data": data,
+            "best": {"epoch": 1, "macro_f1": 0.5},
+            "split_hash": "0" * 16,
+            "train_hash": "0" * 16,
+        },
+    )
     return folder
 
 
@@ -78,8 +87,10 @@ def photo(tmp_path, monkeypatch) -> Path:
     def detect(image, degrees=0):
         if image.size != (640, 480):
             return []
-        return [(0.999, (300.0, 100.0, 400.0, 220.0), points + [200, 0]),
-                (0.999, (100.0, 100.0, 200.0, 220.0), points)]
+        return [
+            (0.999, (300.0, 100.0, 400.0, 220.0), points + [200, 0]),
+            (0.999, (100.0, 100.0, 200.0, 220.0), points),
+        ]
 
     monkeypatch.setattr(face_detection, "detect", detect)
     path = tmp_path / "photo.png"
@@ -125,8 +136,11 @@ def test_bad_files_get_one_sentence_each_and_the_others_go_on(tmp_path, run, sta
     code, out, err = start(tmp_path, *more, "--model", run, "--csv")
     messages = ["left out, as these are no pictures that can be read here: 1 .pth, 1 .txt"]
     messages += [f"{name}: {message}" for name, (_, message) in bad.items()]
-    messages += ["nothing: the folder holds no picture", "nowhere.jpg: cannot be read (No such file",
-                 "seed0: the folder holds a model: name it with --model"]
+    messages += [
+        "nothing: the folder holds no picture",
+        "nowhere.jpg: cannot be read (No such file",
+        "seed0: the folder holds a model: name it with --model",
+    ]
     assert code == 1 and len(err) == len(messages)
     assert [line for message, line in zip(messages, err) if message not in line] == []
     assert [Path(row["file"]).name for row in rows(out)] == ["f good.JPG", "photo.png", "photo.png"]
@@ -265,7 +279,11 @@ def test_no_photo_is_written_over(tmp_path, run, start):
     code, out, err = start(tmp_path, "--model", run, "--save-images", tmp_path, "--csv", "--aligned")
     assert (code, err) == (0, []) and (tmp_path / "me-faces.jpg").read_bytes() == FACE
     assert sorted(path.name for path in tmp_path.glob("*-faces*")) == [
-        "me-faces-faces.jpg", "me-faces.jpg", "me-faces2.jpg", f"{'x' * 200}-faces.jpg"]
+        "me-faces-faces.jpg",
+        "me-faces.jpg",
+        "me-faces2.jpg",
+        f"{'x' * 200}-faces.jpg",
+    ]
 
 
 def test_what_a_folder_hides_and_what_it_lacks(tmp_path, run, start):

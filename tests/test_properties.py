@@ -19,8 +19,28 @@ from ferlab.training.checkpoint import FORMAT, digest, read, save
 from train_function import parse
 
 RECIPES = {"none": {"epochs": 5, "lr": 1e-3}}
-VALUES = ["0", "1", "-1", "1e999", "nan", "-0", "none", "auto", "sampler", "synthetic", "--", "-x",
-          "--no-compile", "--epochs=3", "--lr=", "=", "-", "--no-resume", "\x00", "\ud800"]
+VALUES = [
+    "0",
+    "1",
+    "-1",
+    "1e999",
+    "nan",
+    "-0",
+    "none",
+    "auto",
+    "sampler",
+    "synthetic",
+    "--",
+    "-x",
+    "--no-compile",
+    "--epochs=3",
+    "--lr=",
+    "=",
+    "-",
+    "--no-resume",
+    "\x00",
+    "\ud800",
+]
 FLAG = st.sampled_from([cli.flag(name) for name in Options.__dataclass_fields__])
 WORD = FLAG | st.sampled_from(VALUES) | st.text(max_size=6) | st.integers().map(str) | st.floats().map(str)
 
@@ -74,10 +94,15 @@ def test_metrics_are_finite_and_agree_with_each_other(data, n):
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
     | st.lists(st.floats(width=32), max_size=4).map(torch.tensor),
     lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part, max_size=3),
-    max_leaves=8)
+    max_leaves=8,
+)
 GOOD = {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100}, "weights": {"a": torch.ones(2)}}
 
 
@@ -93,8 +118,12 @@ def test_a_checkpoint_gives_back_what_it_was_given(tmp_path_factory, value):
 
 
 @QUICK
-@given(key=st.sampled_from(["format", "class_names", "model", "weights", "sha256", "name", "num_classes",
-                            "image_size"]), value=PLAIN)
+@given(
+    key=st.sampled_from(
+        ["format", "class_names", "model", "weights", "sha256", "name", "num_classes", "image_size"]
+    ),
+    value=PLAIN,
+)
 def test_checkpoint_headers_are_right_or_refused(tmp_path_factory, key, value):
     path = tmp_path_factory.getbasetemp() / "fuzz.pth"
     state = {"format": FORMAT, "class_names": list(CLASS_NAMES), **GOOD}

@@ -29,17 +29,20 @@ def schedule(epochs, start, full):
     return [size_at(epoch, epochs=epochs, start=start, full=full) for epoch in range(epochs)]
 
 
-@pytest.mark.parametrize("epochs, start, full, expected", [
-    (20, 64, 96, [64] * 14 + [96] * 6),
-    (20, 64, 128, [64] * 7 + [96] * 7 + [128] * 6),
-    (20, 48, 96, [48] * 7 + [80] * 7 + [96] * 6),
-    (10, 32, 224, [32, 32, 64, 96, 128, 160, 192, 224, 224, 224]),
-    (20, 96, 96, [96] * 20),
-    (20, 0, 96, [96] * 20),
-    (3, 32, 224, [32, 128, 224]),
-    (2, 64, 96, [64, 96]),
-    (1, 64, 96, [96]),
-])
+@pytest.mark.parametrize(
+    "epochs, start, full, expected",
+    [
+        (20, 64, 96, [64] * 14 + [96] * 6),
+        (20, 64, 128, [64] * 7 + [96] * 7 + [128] * 6),
+        (20, 48, 96, [48] * 7 + [80] * 7 + [96] * 6),
+        (10, 32, 224, [32, 32, 64, 96, 128, 160, 192, 224, 224, 224]),
+        (20, 96, 96, [96] * 20),
+        (20, 0, 96, [96] * 20),
+        (3, 32, 224, [32, 128, 224]),
+        (2, 64, 96, [64, 96]),
+        (1, 64, 96, [96]),
+    ],
+)
 def test_sizes_by_hand(epochs, start, full, expected):
     assert schedule(epochs, start, full) == expected
     assert first_full(epochs=epochs, start=start, full=full) == expected.index(full)
@@ -71,8 +74,14 @@ class Tiny(nn.Module):
     def __init__(self, *, num_classes, image_size):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-            nn.Dropout(0.2), nn.Linear(32, num_classes))
+            nn.Conv2d(3, 8, 3, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(32, num_classes),
+        )
 
     def forward(self, x):
         return self.body(x)
@@ -107,8 +116,9 @@ def evaluated(monkeypatch, scores=()):
 def test_every_epoch_is_trained_evaluated_and_logged_at_its_size(tiny, monkeypatch, capsys):
     seen, trained = evaluated(monkeypatch), []
     forward = Tiny.forward
-    monkeypatch.setattr(Tiny, "forward", lambda self, x: trained.append((self.training, x.shape[-1]))
-                        or forward(self, x))
+    monkeypatch.setattr(
+        Tiny, "forward", lambda self, x: trained.append((self.training, x.shape[-1])) or forward(self, x)
+    )
     found = run(tiny, "Tiny")
     log = rows(folder(tiny, "Tiny"))
     assert [int(row["image_size"]) for row in log] == SIZES
@@ -118,13 +128,19 @@ def test_every_epoch_is_trained_evaluated_and_logged_at_its_size(tiny, monkeypat
     assert seen == [(size, val) for size in SIZES] + [(80, val), (80, test)]
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[:2] for line in table if line[:1] and line[0].isdigit() and len(line) > 9] == [
-        [str(epoch), str(size)] for epoch, size in enumerate(SIZES, 1)]
+        [str(epoch), str(size)] for epoch, size in enumerate(SIZES, 1)
+    ]
 
 
 def test_the_best_epoch_is_one_at_full_size(tiny, monkeypatch):
     marked = []
-    monkeypatch.setattr(plots.Figure, "suptitle", lambda self, _: marked.extend(
-        text for axes in self.axes for text in axes.get_legend_handles_labels()[1] if "best" in text))
+    monkeypatch.setattr(
+        plots.Figure,
+        "suptitle",
+        lambda self, _: marked.extend(
+            text for axes in self.axes for text in axes.get_legend_handles_labels()[1] if "best" in text
+        ),
+    )
     evaluated(monkeypatch, scores=[0.9, 0.8, 0.95, 0.3, 0.2])
     found = run(tiny, "Tiny")
     assert found["best_epoch"] == 4 and marked == ["best, epoch 4"]
@@ -168,8 +184,14 @@ def test_resume_is_exact_in_every_phase_and_between_them(tiny, tmp_path):
     """Also where the moving average begins anew: the size before is the checkpoint's."""
     run(tiny, "Tiny", output=str(tmp_path / "whole"))
     a = f"{tmp_path}/whole/Tiny/drawn-seed0"
-    for number, stop in [(4, stop_at_step), (2, stop_at_epoch), (18, stop_at_step), (3, stop_at_epoch),
-                         (25, stop_at_step), (4, stop_at_epoch)]:  # 7 steps an epoch
+    for number, stop in [
+        (4, stop_at_step),
+        (2, stop_at_epoch),
+        (18, stop_at_step),
+        (3, stop_at_epoch),
+        (25, stop_at_step),
+        (4, stop_at_epoch),
+    ]:  # 7 steps an epoch
         parts = replace(tiny, output=str(tmp_path / f"{stop.__name__}-{number}"))
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
             stop(patch, number)
@@ -183,10 +205,16 @@ def test_resume_is_exact_in_every_phase_and_between_them(tiny, tmp_path):
             assert_equal(read(f"{a}/{file}"), read(f"{b}/{file}"))
 
 
-@pytest.mark.parametrize("name, size, start, said", [
-    ("ConvNet", 64, 40, "ConvNet's weights fit 64 pixels only"), ("ViT-B16", 64, 32, "ViT-B16's weights"),
-    ("ViT-mod", 40, 32, "ViT-mod's weights"), ("ResNet18", 64, 31, "is 31; it must be 32 to 64.*or 0"),
-    ("ResNet18", 64, 65, "is 65; it must be 32 to 64, the --image-size")])
+@pytest.mark.parametrize(
+    "name, size, start, said",
+    [
+        ("ConvNet", 64, 40, "ConvNet's weights fit 64 pixels only"),
+        ("ViT-B16", 64, 32, "ViT-B16's weights"),
+        ("ViT-mod", 40, 32, "ViT-mod's weights"),
+        ("ResNet18", 64, 31, "is 31; it must be 32 to 64.*or 0"),
+        ("ResNet18", 64, 65, "is 65; it must be 32 to 64, the --image-size"),
+    ],
+)
 def test_a_start_size_that_cannot_be(options, name, size, start, said):
     with torch.device("meta"):
         model = models.ARCHITECTURES[name].make(num_classes=7, image_size=size)

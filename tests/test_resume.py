@@ -43,8 +43,11 @@ def leaves(value, path=""):
 def assert_equal(a, b):
     a, b = dict(leaves(a)), dict(leaves(b))
     assert a.keys() == b.keys()
-    different = [key for key, value in a.items()
-                 if not (torch.equal(value, b[key]) if torch.is_tensor(value) else value == b[key])]
+    different = [
+        key
+        for key, value in a.items()
+        if not (torch.equal(value, b[key]) if torch.is_tensor(value) else value == b[key])
+    ]
     assert different == []
 
 
@@ -56,10 +59,17 @@ def stopped_in_epoch_2(options, name="ConvNet"):
     return options
 
 
-@pytest.mark.parametrize("name, size, where, kept", [
-    ("ConvNet", 40, "between epochs", "written"), ("ConvNet", 40, "between epochs", "in memory"),
-    ("ConvNet", 40, "in an epoch", "written"), ("ConvNet", 40, "in an epoch", "in memory"),
-    ("ResNet18", 32, "between epochs", "written"), ("ResNet18", 32, "in an epoch", "in memory")])
+@pytest.mark.parametrize(
+    "name, size, where, kept",
+    [
+        ("ConvNet", 40, "between epochs", "written"),
+        ("ConvNet", 40, "between epochs", "in memory"),
+        ("ConvNet", 40, "in an epoch", "written"),
+        ("ConvNet", 40, "in an epoch", "in memory"),
+        ("ResNet18", 32, "between epochs", "written"),
+        ("ResNet18", 32, "in an epoch", "in memory"),
+    ],
+)
 def test_resume_is_exact_wherever_it_stopped(options, tmp_path, monkeypatch, name, size, where, kept):
     options = replace(options, image_size=size)
     if kept == "in memory":  # the checkpoint at the stop is the copy that CheckpointWriter holds back
@@ -217,13 +227,21 @@ def test_precision_may_change_on_the_way(options, monkeypatch, first):
     assert run(options, resume="last")["epochs"] == 3
 
 
-@pytest.mark.parametrize("key, value, said", [
-    ("split_hash", None, "another val split"), ("train_hash", "0", "another training images"),
-    ("test_hash", "0", "another test set"),
-    ("model", {"name": "ViT-mod", "num_classes": 7, "image_size": 40}, "another model"),
-    ("weights", {}, "does not fit"), ("optimizer", {"state": {}, "param_groups": []}, "does not fit"),
-    ("best", {}, "does not fit"), ("log", [{}], "does not fit"), ("epoch", None, "does not fit"),
-    ("ema", {"a": torch.ones(1)}, "does not fit")])
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("split_hash", None, "another val split"),
+        ("train_hash", "0", "another training images"),
+        ("test_hash", "0", "another test set"),
+        ("model", {"name": "ViT-mod", "num_classes": 7, "image_size": 40}, "another model"),
+        ("weights", {}, "does not fit"),
+        ("optimizer", {"state": {}, "param_groups": []}, "does not fit"),
+        ("best", {}, "does not fit"),
+        ("log", [{}], "does not fit"),
+        ("epoch", None, "does not fit"),
+        ("ema", {"a": torch.ones(1)}, "does not fit"),
+    ],
+)
 def test_a_checkpoint_of_something_else_is_refused_in_words(options, tmp_path, key, value, said):
     stopped_in_epoch_2(options)
     path = f"{folder(options)}/last.pth"
@@ -235,9 +253,15 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(options, tmp_path, k
         run(options, resume="last")
 
 
-@pytest.mark.parametrize("typed, expected", [
-    ("--seed 3", "--seed 3 --resume"), ("--resume a/last.pth --seed 3", "--seed 3 --resume b/last.pth"),
-    ("--resume --overwrite", "--resume"), ("--resume=a --data b", "--data b --resume b/last.pth")])
+@pytest.mark.parametrize(
+    "typed, expected",
+    [
+        ("--seed 3", "--seed 3 --resume"),
+        ("--resume a/last.pth --seed 3", "--seed 3 --resume b/last.pth"),
+        ("--resume --overwrite", "--resume"),
+        ("--resume=a --data b", "--data b --resume b/last.pth"),
+    ],
+)
 def test_the_command_that_goes_on(options, monkeypatch, typed, expected):
     monkeypatch.setattr(sys, "argv", ["train_ConvNet.py", *typed.split()])
     monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)

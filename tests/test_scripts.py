@@ -30,15 +30,38 @@ SCRIPTS = {
 
 
 def start(script, *argv, **environment):
-    return subprocess.run([sys.executable, script, *map(str, argv)], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, **environment}, timeout=300)
+    return subprocess.run(
+        [sys.executable, script, *map(str, argv)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_trains_and_writes_its_run(script, drawn, tmp_path):
     name, size = SCRIPTS[script]
-    done = start(script, "--data", drawn, "--output", tmp_path, "--weights", "none", "--image-size", size,
-                 "--epochs", 1, "--batch-size", 32, "--ema", 0, "--device", "cpu")
+    done = start(
+        script,
+        "--data",
+        drawn,
+        "--output",
+        tmp_path,
+        "--weights",
+        "none",
+        "--image-size",
+        size,
+        "--epochs",
+        1,
+        "--batch-size",
+        32,
+        "--ema",
+        0,
+        "--device",
+        "cpu",
+    )
     assert done.returncode == 0, done.stderr
     folder = tmp_path / name / "drawn-seed0"
     assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
@@ -105,8 +128,13 @@ def test_wrong_flag_ends_in_one_line():
 
 def test_sigterm_saves_and_resume_goes_on(drawn, tmp_path):
     argv = ["--data", drawn, "--output", tmp_path, "--epochs", 400, "--image-size", 40, "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "train_ConvNet.py", *map(str, argv)], cwd=ROOT, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "train_ConvNet.py", *map(str, argv)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     for line in process.stdout:
         if re.match(r"\s+3 ", line):  # the third epoch's row
             process.terminate()
@@ -133,7 +161,8 @@ def test_readme_commands_exist():
     flags = {"--" + f.name.replace("_", "-") for f in fields(Options)}
     for command in re.findall(r"python (predict.py [^\n]*)", code):
         assert set(re.findall(r"--[\w-]+", command)) <= set(
-            re.findall(r'"(--[\w-]+)"', (ROOT / "predict.py").read_text())), command
+            re.findall(r'"(--[\w-]+)"', (ROOT / "predict.py").read_text())
+        ), command
     for command in re.findall(r"(?:python|torchrun)[^\n]* train_[^\n]*", code):
         shown = set(re.findall(r"(--[\w-]+)", command.split("train_", 1)[1]))
         assert shown <= flags, command

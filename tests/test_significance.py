@@ -123,10 +123,16 @@ def test_one_seed_ranks_networks_but_no_recipes():
     assert "With one seed the trained networks can be ranked, the recipes cannot: A is better than B." in said
 
 
-@pytest.mark.parametrize(("p", "apart", "seeds", "conclusion"), [
-    (0.04, True, 2, "better"), (0.04, False, 2, "overlap"), (0.05, True, 2, "cannot tell"),
-    (0.04, True, 1, "one seed"), (0.04, False, 1, "overlap"),
-])
+@pytest.mark.parametrize(
+    ("p", "apart", "seeds", "conclusion"),
+    [
+        (0.04, True, 2, "better"),
+        (0.04, False, 2, "overlap"),
+        (0.05, True, 2, "cannot tell"),
+        (0.04, True, 1, "one seed"),
+        (0.04, False, 1, "overlap"),
+    ],
+)
 def test_verdicts(p, apart, seeds, conclusion):
     claim = Claim("accuracy", "A", "B", 0.1, 0.05, 0.15, p, p, p, apart, seeds)
     assert claim.conclusion == conclusion

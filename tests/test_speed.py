@@ -39,8 +39,16 @@ def case(drawn) -> ways.Case:
 
 def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed, "ROUNDS", 2)
-    arguments = {"device": "cpu", "models": "ConvNet", "data": drawn, "image-size": 32, "batch-size": 14,
-                 "amp": "off", "seconds": 0, "output": tmp_path}
+    arguments = {
+        "device": "cpu",
+        "models": "ConvNet",
+        "data": drawn,
+        "image-size": 32,
+        "batch-size": 14,
+        "amp": "off",
+        "seconds": 0,
+        "output": tmp_path,
+    }
     run(monkeypatch, *(f"--{key}={value}" for key, value in arguments.items()))
     (path,) = tmp_path.glob("*.json")
     results = json.loads(path.read_text())
@@ -55,11 +63,15 @@ def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monke
     assert list(rounds) == ["limit", "suite", "usual", "usual_workers"]
     assert all(len(values) == 2 and min(values) > 0 for values in rounds.values())
     assert entry["images_per_second"] == {key: statistics.median(values) for key, values in rounds.items()}
-    for ratio, other in (("suite_to_limit", "limit"), ("suite_to_usual", "usual"),
-                         ("suite_to_usual_workers", "usual_workers")):
+    for ratio, other in (
+        ("suite_to_limit", "limit"),
+        ("suite_to_usual", "usual"),
+        ("suite_to_usual_workers", "usual_workers"),
+    ):
         assert entry[ratio] == statistics.median(a / b for a, b in zip(rounds["suite"], rounds[other]))
     assert entry["tflops"] == pytest.approx(
-        entry["images_per_second"]["suite"] * entry["gflop_per_image"] / 1000)
+        entry["images_per_second"]["suite"] * entry["gflop_per_image"] / 1000
+    )
     assert entry["peak_share"] == pytest.approx(entry["tflops"] / entry["peak_tflops"])
     more = "evaluation_images_per_second", "latency_ms", "cold_seconds", "cached_seconds", "peak_memory_mib"
     assert all(entry[key] > 0 for key in more)
@@ -130,10 +142,18 @@ def test_flops_are_counted_forwards_and_backwards_attention_included():
     assert speed.flops(models.build("ViT-mod", image_size=20), 20) == expected
 
 
-@pytest.mark.parametrize("name, tflops", [
-    ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-80GB", 312),
-    ("NVIDIA A10G", 70), ("NVIDIA A10", 125), ("NVIDIA L40S", 362), ("Tesla T4", 65),
-])
+@pytest.mark.parametrize(
+    "name, tflops",
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A10G", 70),
+        ("NVIDIA A10", 125),
+        ("NVIDIA L40S", 362),
+        ("Tesla T4", 65),
+    ],
+)
 def test_the_peak_of_a_known_gpu_is_its_data_sheet_s(name, tflops, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: name)
     assert speed.peak(runtime.Setup(torch.device("cuda"), torch.bfloat16))[0] == tflops
@@ -168,11 +188,17 @@ def test_the_readme_s_table_is_written_between_its_marks(tmp_path):
         table.write_readme(readme, tmp_path / "empty")
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--models", "ConvNet,Resnet18"], "--models Resnet18: there is no such model; did you mean ResNet18"),
-    (["--model", "ConvNet"], "there is no option --model; did you mean --models?"),
-    (["--processes", "0"], "--processes is 0; it must be 1 to 256."),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--models", "ConvNet,Resnet18"],
+            "--models Resnet18: there is no such model; did you mean ResNet18",
+        ),
+        (["--model", "ConvNet"], "there is no option --model; did you mean --models?"),
+        (["--processes", "0"], "--processes is 0; it must be 1 to 256."),
+    ],
+)
 def test_mistakes_end_in_one_sentence(arguments, message, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         run(monkeypatch, *arguments)

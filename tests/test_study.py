@@ -53,12 +53,17 @@ def test_a_run_is_named_by_its_setting_and_by_what_departs_from_the_recipe(tmp_p
     assert study._job("ResNet18", 1, output).folder == tmp_path / "ResNet18/seed1"
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (["--balance", "focal"], "sets --balance itself"), (["--seed", "3"], "sets --seed itself"),
-    (["--epoch", "3"], "did you mean --epochs?"), (["--epochs", "0"], "--epochs is 0"),
-    (["--weights", "some.pth"], "--weights none or imagenet"),
-    (["--weights", "imagenet"], "ConvNet has no ImageNet weights"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--balance", "focal"], "sets --balance itself"),
+        (["--seed", "3"], "sets --seed itself"),
+        (["--epoch", "3"], "did you mean --epochs?"),
+        (["--epochs", "0"], "--epochs is 0"),
+        (["--weights", "some.pth"], "--weights none or imagenet"),
+        (["--weights", "imagenet"], "ConvNet has no ImageNet weights"),
+    ],
+)
 def test_wrong_words_end_before_anything_runs(words, says):
     with pytest.raises(UserError, match=says):
         study._job("ConvNet", 0, words, "balance", "none")
@@ -89,7 +94,8 @@ def test_the_time_left_by_hand(tmp_path):
     half, whole = (study._job("ConvNet", 0, words, "samples", share) for share in (0.5, 1.0))
     other = study._job("ResNet18", 0, words, "samples", 1.0)
     assert study._left([half, other]) == (
-        "5 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take")
+        "5 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take"
+    )
     half.folder.mkdir(parents=True)
     (half.folder / "log.csv").write_text("epoch,seconds\n1,600\n2,600\n")
     # ConvNet takes 20 min an epoch with all images: 8 more with half of them, 10 with all
@@ -121,13 +127,20 @@ def test_a_run_that_fails_stops_the_study_with_its_own_words(tmp_path, monkeypat
 
 def start(folder: Path, drawn: Path) -> subprocess.Popen:
     """The resolution study of ConvNet at 100 and 24 pixels, one seed, as its own process."""
-    code = ("import study; s = study.STUDIES; "
-            "s['resolution'] = s['resolution']._replace(settings=(100, 24)); "
-            "study.main()")
+    code = (
+        "import study; s = study.STUDIES; "
+        "s['resolution'] = s['resolution']._replace(settings=(100, 24)); "
+        "study.main()"
+    )
     words = ["resolution", "--models", "ConvNet", "--seeds", "0", "--data", drawn, "--output", folder, *FEW]
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, words)], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, drawn, monkeypatch):
@@ -178,8 +191,9 @@ def rows(page: Path, heading: str) -> dict[str, list[str]]:
 
 def test_a_page_shows_what_ran_by_hand_and_leaves_the_rest_empty(tmp_path):
     for seed, wrong in enumerate((7, 21)):
-        make_run(tmp_path / "balance", seed=seed, name=f"none-seed{seed}", balance="none",
-                 predicted=spread(wrong))
+        make_run(
+            tmp_path / "balance", seed=seed, name=f"none-seed{seed}", balance="none", predicted=spread(wrong)
+        )
     fearless = np.where(np.arange(70) % 7 == 1, 0, np.arange(70) % 7)
     make_run(tmp_path / "balance", name="focal-seed0", balance="focal", predicted=fearless)
     make_run(tmp_path / "balance", name="short-seed0", balance="focal", epochs=1)
@@ -200,8 +214,14 @@ def test_words_of_a_study_compare_with_the_first_setting_and_say_where_nothing_i
         for seed in (0, 1):
             rng = np.random.default_rng([seed, *setting.encode()])
             predicted = np.where(rng.random(700) < right, labels, (labels + rng.integers(1, 7, 700)) % 7)
-            make_run(tmp_path / "balance", name=f"{setting}-seed{seed}", seed=seed, balance=setting,
-                     labels=labels, predicted=predicted)
+            make_run(
+                tmp_path / "balance",
+                name=f"{setting}-seed{seed}",
+                seed=seed,
+                balance=setting,
+                labels=labels,
+                predicted=predicted,
+            )
     text = write_page("balance", tmp_path)[0].read_text()
     assert "weights is better than none" in text
     assert "cannot tell none from focal" in text or "cannot tell focal from none" in text

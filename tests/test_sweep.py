@@ -20,7 +20,8 @@ def test_combinations_by_hand():
         ["--lr", "1e-3", "--compile", "--weight-decay", "0.1"],
         ["--lr", "1e-3", "--compile", "--weight-decay", "0.5"],
         ["--lr", "2e-3", "--compile", "--weight-decay", "0.1"],
-        ["--lr", "2e-3", "--compile", "--weight-decay", "0.5"]]
+        ["--lr", "2e-3", "--compile", "--weight-decay", "0.5"],
+    ]
     assert combinations([]) == [[]]
     with pytest.raises(UserError, match="1e-3 stands before any option"):
         combinations(["1e-3", "--lr"])
@@ -31,8 +32,18 @@ def plan(study_name: str, *rest: str, models=NAMES, seeds=(0, 1, 2)) -> list[stu
 
 
 def test_trials_have_folders_of_their_own_and_the_test_set_shut(tmp_path):
-    jobs = plan("sweep", "--lr", "1e-3", "2e-3", "--epochs", "3", "--output", str(tmp_path),
-                models=["ResNet18", "ConvNet"], seeds=[0])
+    jobs = plan(
+        "sweep",
+        "--lr",
+        "1e-3",
+        "2e-3",
+        "--epochs",
+        "3",
+        "--output",
+        str(tmp_path),
+        models=["ResNet18", "ConvNet"],
+        seeds=[0],
+    )
     assert [job.model for job in jobs] == ["ResNet18"] * 2 + ["ConvNet"] * 2
     assert len({job.folder for job in jobs}) == 4
     assert all(job.folder.is_relative_to(tmp_path / "sweeps") for job in jobs)
@@ -65,8 +76,21 @@ def test_a_run_older_than_an_option_counts_with_the_options_default(tmp_path):
 
 
 def test_a_sweep_ranks_by_val_and_runs_nothing_twice(tmp_path, drawn):
-    words = ["sweep", "--models", "ConvNet", "--lr", "1e-3", "1e-9", "--data", str(drawn), "--output",
-             str(tmp_path), *FEW, "--epochs", "2"]
+    words = [
+        "sweep",
+        "--models",
+        "ConvNet",
+        "--lr",
+        "1e-3",
+        "1e-9",
+        "--data",
+        str(drawn),
+        "--output",
+        str(tmp_path),
+        *FEW,
+        "--epochs",
+        "2",
+    ]
     command = [sys.executable, "study.py", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -83,7 +107,8 @@ def test_a_sweep_ranks_by_val_and_runs_nothing_twice(tmp_path, drawn):
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert "2 finished, 0 begun, 0 new" in again.stdout
     assert [file.stat().st_mtime_ns for file in files] == [
-        file.stat().st_mtime_ns for file in sorted((tmp_path / "sweeps/ConvNet").glob("*/metrics.json"))]
+        file.stat().st_mtime_ns for file in sorted((tmp_path / "sweeps/ConvNet").glob("*/metrics.json"))
+    ]
 
 
 def test_nothing_finished_is_no_table(tmp_path):
@@ -98,9 +123,21 @@ def test_a_campaign_in_a_clone_runs_the_clones_code_on_this_checkouts_results(tm
     study._run_clone(args, ["--epochs", "1"])  # the clone that is there is used again
     assert (tmp_path / "clone/train_function.py").is_file()
     assert called[0][1:] == [
-        str(tmp_path / "clone/study.py"), "campaign", "--models", "ConvNet", "--seeds", "0",
-        "--data", "synthetic", "--epochs", "1", "--data", "synthetic", "--output",
-        str(study.Path("results").absolute())]
+        str(tmp_path / "clone/study.py"),
+        "campaign",
+        "--models",
+        "ConvNet",
+        "--seeds",
+        "0",
+        "--data",
+        "synthetic",
+        "--epochs",
+        "1",
+        "--data",
+        "synthetic",
+        "--output",
+        str(study.Path("results").absolute()),
+    ]
     assert str(study.Path("raf-db-dataset").absolute()) in called[1]
     args.clone = str(tmp_path / "clone/README.md")
     with pytest.raises(UserError, match="no clone could be made"):

@@ -1,6 +1,6 @@
 """Drawn faces: the layout on disk, the same bytes every time, and expressions that can be told apart.
 
-    python -m pytest tests/test_synthetic.py
+python -m pytest tests/test_synthetic.py
 """
 
 import csv
@@ -64,14 +64,17 @@ def test_images_are_rgb_jpegs_of_100_pixels(small):
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (100, 100))
 
 
-@pytest.mark.parametrize("split, total, counts", [
-    ("train", 12_271, dataset.COUNTS["train"]),
-    ("test", 3_068, dataset.COUNTS["test"]),
-    ("train", 1600, (168, 37, 94, 622, 258, 92, 329)),
-    ("test", 400, (43, 10, 21, 154, 62, 21, 89)),
-    ("test", 50, (5, 2, 2, 19, 8, 3, 11)),
-    ("train", 14, (2,) * 7),
-])
+@pytest.mark.parametrize(
+    "split, total, counts",
+    [
+        ("train", 12_271, dataset.COUNTS["train"]),
+        ("test", 3_068, dataset.COUNTS["test"]),
+        ("train", 1600, (168, 37, 94, 622, 258, 92, 329)),
+        ("test", 400, (43, 10, 21, 154, 62, 21, 89)),
+        ("test", 50, (5, 2, 2, 19, 8, 3, 11)),
+        ("train", 14, (2,) * 7),
+    ],
+)
 def test_classes_have_raf_dbs_shares(split, total, counts):
     found = Counter(label for _, label in dataset._labels(split, total, 0))
     assert tuple(found[label] for label in range(1, 8)) == counts
@@ -159,6 +162,7 @@ def test_the_faster_of_two_runs_wins(small, tmp_path, monkeypatch):
 
 def test_the_expressions_can_be_told_apart():
     """Ridge regression on the edges of small grey images, balanced classes: chance is 0.14."""
+
     def edges(numbers: range) -> np.ndarray:
         grey = np.array([pixels(k, n) for k in range(7) for n in numbers]).mean(-1)
         grey = grey.reshape(-1, 20, 5, 20, 5).mean((2, 4))
@@ -185,10 +189,27 @@ def test_action_units_follow_the_prototypes_and_overlap():
     assert 0.02 < (drawn[6].max(-1) > 0.3).mean() < 0.3, "some neutral faces should lean elsewhere"
 
 
-@pytest.mark.parametrize("unit, part, least", [
-    (1, BROWS, 10), (2, BROWS, 7), (4, BROWS, 15), (5, EYES, 4), (6, EYES, 3.5), (7, EYES, 3), (9, NOSE, 2),
-    (10, MOUTH, 2), (12, MOUTH, 3), (15, MOUTH, 3), (17, MOUTH, 1.8), (20, MOUTH, 1.2), (23, MOUTH, 1.2),
-    (24, MOUTH, 0.7), (25, MOUTH, 3.5), (26, MOUTH, 10)])
+@pytest.mark.parametrize(
+    "unit, part, least",
+    [
+        (1, BROWS, 10),
+        (2, BROWS, 7),
+        (4, BROWS, 15),
+        (5, EYES, 4),
+        (6, EYES, 3.5),
+        (7, EYES, 3),
+        (9, NOSE, 2),
+        (10, MOUTH, 2),
+        (12, MOUTH, 3),
+        (15, MOUTH, 3),
+        (17, MOUTH, 1.8),
+        (20, MOUTH, 1.2),
+        (23, MOUTH, 1.2),
+        (24, MOUTH, 0.7),
+        (25, MOUTH, 3.5),
+        (26, MOUTH, 10),
+    ],
+)
 def test_every_action_unit_moves_its_part_of_the_face(unit, part, least):
     change = np.zeros(100)
     for seed in range(3):
@@ -202,8 +223,10 @@ def test_every_action_unit_moves_its_part_of_the_face(unit, part, least):
 
 def test_the_lip_corners_rise_in_a_smile_and_fall_in_grief():
     def shadow_row(unit: int, seed: int) -> float:
-        calm, moved = (np.asarray(face_drawing.draw(units, np.random.default_rng(seed)).convert("L"), float)
-                       for units in (np.zeros(28), np.eye(28)[unit]))
+        calm, moved = (
+            np.asarray(face_drawing.draw(units, np.random.default_rng(seed)).convert("L"), float)
+            for units in (np.zeros(28), np.eye(28)[unit])
+        )
         darker = np.maximum(calm - moved, 0)[64:88, np.r_[24:38, 62:76]].sum(1)
         return np.average(np.arange(24), weights=darker)
 

@@ -72,8 +72,10 @@ def test_run_folder_is_complete_and_true(options):
     assert written == json.loads(json.dumps(returned))
     with open(f"{path}/options.json") as file:
         assert json.load(file) == {
-            **dataclasses.asdict(options), "data": os.path.basename(options.data),
-            "output": os.path.basename(options.output)}
+            **dataclasses.asdict(options),
+            "data": os.path.basename(options.data),
+            "output": os.path.basename(options.output),
+        }
     with open(f"{path}/predictions.csv") as file:
         table = list(csv.DictReader(file))
     labels = [row["label"] for row in table]
@@ -98,9 +100,13 @@ def slow(images, size, draws=None):
     """augment.apply with torchvision's transforms, one image at a time, which draw for themselves."""
     steps = [transforms.ToPILImage(), transforms.Resize((size, size))]
     if draws is not None:
-        steps += [transforms.RandomHorizontalFlip(), transforms.ColorJitter(0.08, 0.08, 0.08),
-                  transforms.RandomAffine(4, (0.032, 0.032), (0.96, 1.04),
-                                          interpolation=V.InterpolationMode.BILINEAR)]
+        steps += [
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(0.08, 0.08, 0.08),
+            transforms.RandomAffine(
+                4, (0.032, 0.032), (0.96, 1.04), interpolation=V.InterpolationMode.BILINEAR
+            ),
+        ]
     steps += [transforms.ToTensor(), transforms.Normalize(augment.MEAN, augment.STD)]
     steps += [transforms.RandomErasing(0.2, (0.02, 0.25), (0.3, 3.3))] * (draws is not None)
     return torch.stack([transforms.Compose(steps)(image) for image in images])
@@ -157,6 +163,7 @@ def stop_at_step(monkeypatch, number):
 
 def test_finished_runs_are_not_overwritten(options):
     run(options, epochs=1)
+
     def times():
         return {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder(options))}
 
@@ -183,8 +190,11 @@ def test_unfinished_runs_are_not_overwritten(options, monkeypatch):
 
 def test_loss_that_is_not_finite(options, monkeypatch):
     calls, loss = iter(range(1, 100)), Balance.loss
-    monkeypatch.setattr(Balance, "loss", lambda self, *a, **k: loss(self, *a, **k) * (
-        float("nan") if next(calls) == 11 else 1))
+    monkeypatch.setattr(
+        Balance,
+        "loss",
+        lambda self, *a, **k: loss(self, *a, **k) * (float("nan") if next(calls) == 11 else 1),
+    )
     message = "no longer finite in epoch 2.*learning rate.*fp32.*last.pth, of epoch 1"
     with pytest.raises(UserError, match=message) as error:
         run(options, amp="off")
@@ -211,8 +221,11 @@ def test_patience_stops_early(options):
 def test_val_is_never_trained_on_and_test_is_opened_once(options, monkeypatch):
     opened = []
     evaluate = train_function.evaluate
-    monkeypatch.setattr(train_function, "evaluate", lambda model, data, **k: opened.append(len(data)) or
-                        evaluate(model, data, **k))
+    monkeypatch.setattr(
+        train_function,
+        "evaluate",
+        lambda model, data, **k: opened.append(len(data)) or evaluate(model, data, **k),
+    )
     run(options)
     sets = [train_function.RAFDBDataset(options.data, split) for split in ("train", "val", "test")]
     assert not set(sets[0].names) & set(sets[1].names)
@@ -239,16 +252,19 @@ def test_precedence():
     assert parse("ResNet18", RECIPES, ["--weights", "some.pth"]).epochs == 3
 
 
-@pytest.mark.parametrize("argv, message", [
-    (["--epoch", "3"], "no option --epoch; did you mean --epochs"),
-    (["--batchsize=3"], "did you mean --batch-size"),
-    (["--epochs", "many"], "invalid int value"),
-    (["--epochs", "0"], "--epochs is 0; it must be 1 or more"),
-    (["--lr", "nan"], "--lr is nan"),
-    (["--balance", "samplr"], "did you mean sampler"),
-    (["--amp", "bf61"], "did you mean bf16"),
-    (["--val-fraction", "0.9"], "must be 0.01 to 0.5"),
-])
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--epoch", "3"], "no option --epoch; did you mean --epochs"),
+        (["--batchsize=3"], "did you mean --batch-size"),
+        (["--epochs", "many"], "invalid int value"),
+        (["--epochs", "0"], "--epochs is 0; it must be 1 or more"),
+        (["--lr", "nan"], "--lr is nan"),
+        (["--balance", "samplr"], "did you mean sampler"),
+        (["--amp", "bf61"], "did you mean bf16"),
+        (["--val-fraction", "0.9"], "must be 0.01 to 0.5"),
+    ],
+)
 def test_wrong_options(argv, message):
     with pytest.raises(UserError, match=message):
         parse("ResNet18", RECIPES, argv)
@@ -259,16 +275,19 @@ def test_imagenet_for_a_model_without_it():
         parse("ConvNet", {"none": {}}, ["--weights", "imagenet"])
 
 
-@pytest.mark.parametrize("device, amp, message", [
-    ("gpu", "auto", "use auto, cpu, cuda"), ("cuda:99", "auto", "cuda"), ("cpu", "fp16", "needs a GPU"),
-])
+@pytest.mark.parametrize(
+    "device, amp, message",
+    [("gpu", "auto", "use auto, cpu, cuda"), ("cuda:99", "auto", "cuda"), ("cpu", "fp16", "needs a GPU")],
+)
 def test_devices_that_are_not_there(options, device, amp, message):
     with pytest.raises(UserError, match=message):
         run(options, device=device, amp=amp)
 
 
-@pytest.mark.parametrize("keep, said", [(0.5, "is for vision transformers; ConvNet has no patches"),
-                                        (0.01, "is 0.01; it must be 0.05 to 1")])
+@pytest.mark.parametrize(
+    "keep, said",
+    [(0.5, "is for vision transformers; ConvNet has no patches"), (0.01, "is 0.01; it must be 0.05 to 1")],
+)
 def test_patches_that_cannot_be_dropped(options, keep, said):
     with pytest.raises(UserError, match=f"--patch-keep {said}"):
         run(options, patch_keep=keep)

@@ -67,8 +67,11 @@ def test_test_images_in_train_are_refused(tree, options, monkeypatch, capsys, la
 
 def test_twins_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
     train, val = (RAFDBDataset(repeated, split) for split in ("train", "val"))
-    expected = [name for name, image in zip(val.names, val.images)
-                if any(image.equal(other) for other in train.images)]
+    expected = [
+        name
+        for name, image in zip(val.names, val.images)
+        if any(image.equal(other) for other in train.images)
+    ]
     pairs = twins.pairs(train, val)["val in train"]
     assert [name for name, _ in pairs] == expected != []
     assert all(val.images[val.names.index(a)].equal(train.images[train.names.index(b)]) for a, b in pairs)

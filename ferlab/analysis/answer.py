@@ -1,6 +1,6 @@
 """What the finished runs say about the questions of the project, in words made from the numbers.
 
-    print("\n".join(answer(sections, Path("results/studies"))))     # five Markdown bullets
+print("\n".join(answer(sections, Path("results/studies"))))     # five Markdown bullets
 """
 
 from collections import defaultdict
@@ -38,8 +38,10 @@ def answer(sections: Sequence[Section], studies: Path, *, short: bool = False) -
     for name in ("resolution", "balance", "samples"):
         lines[STUDIES[name].title] = [text for texts in told[name].values() for text in texts]
     lines["Time, and what has not run"] = [*_time(sections), _missing(sections, told)]
-    return [f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
-            for question, texts in lines.items()]
+    return [
+        f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
+        for question, texts in lines.items()
+    ]
 
 
 def lacking(sections: Sequence[Section]) -> dict[str, list[str]]:
@@ -59,12 +61,16 @@ def _architectures(section: Section) -> list[str]:
         best[metric] = max(models, key=lambda label: models[label].values(metric).mean())
         first, value = best[metric], 100 * models[best[metric]].values(metric).mean()
         said.append(f"in {name} {first} ({value:.1f} %) {_against(first, section.claims, metric)}")
-    return [f"{section.start}{_seeds(list(models.values()))}: {'; '.join(said)}.", _cheapest(section, best),
-            _families(section)]
+    return [
+        f"{section.start}{_seeds(list(models.values()))}: {'; '.join(said)}.",
+        _cheapest(section, best),
+        _families(section),
+    ]
 
 
-def _against(name: str, claims: Sequence[Claim], metric: str, *, short: bool = False, show: str = "{}"
-             ) -> str:
+def _against(
+    name: str, claims: Sequence[Claim], metric: str, *, short: bool = False, show: str = "{}"
+) -> str:
     """What the paired tests allow to say of `name` and those that it was compared with, one clause a kind.
 
     short: only what is ranked.
@@ -84,9 +90,12 @@ def _cheapest(section: Section, best: dict[str, str]) -> str:
     """The least training compute among the best and those that cannot be told from it, in each metric."""
     cheapest = {}
     for metric, name in METRICS.items():
-        level = {best[metric]} | {label for claim in section.claims if claim.conclusion == "cannot tell"
-                                  and claim.metric == metric and best[metric] in claim[1:3]
-                                  for label in claim[1:3]}
+        level = {best[metric]} | {
+            label
+            for claim in section.claims
+            if claim.conclusion == "cannot tell" and claim.metric == metric and best[metric] in claim[1:3]
+            for label in claim[1:3]
+        }
         label = min(level, key=lambda label: section.chosen[label].petaflops)
         cheapest[name] = f"{label} ({number(section.chosen[label].petaflops)} petaFLOPs)"
     return f"Cheapest to train among the best and what cannot be told from it: {_joined(cheapest)}."
@@ -131,12 +140,20 @@ def _series(study: Study, label: str, settings: dict[object, Group], *, short: b
     ran = [setting for setting in study.settings if setting in settings]
     last = ran[-1] if study.axis else max(ran, key=lambda setting: settings[setting].val_macro_f1)
     show = "{} of the images" if study.option == "train_fraction" else "{}" if study.axis else "`{}`"
-    values = [f"{_scores(settings[setting])} with {show.format(study.name(setting))}"
-              for setting in dict.fromkeys([ran[0], last])]
+    values = [
+        f"{_scores(settings[setting])} with {show.format(study.name(setting))}"
+        for setting in dict.fromkeys([ran[0], last])
+    ]
     if not study.axis and last != ran[0]:
         values[-1] += ", the best on val"
-    said = [f"in {name} {show.format(base)} {_against(base, claims, metric, short=short, show=show)}"
-            for metric, name in METRICS.items()] if claims else ["nothing to compare yet"]
+    said = (
+        [
+            f"in {name} {show.format(base)} {_against(base, claims, metric, short=short, show=show)}"
+            for metric, name in METRICS.items()
+        ]
+        if claims
+        else ["nothing to compare yet"]
+    )
     return f"{label}{_seeds(list(settings.values()))}: {', '.join(values)}; {'; '.join(said)}."
 
 
@@ -148,8 +165,10 @@ def _time(sections: Sequence[Section]) -> list[str]:
             if seconds := group.cost("train_seconds"):
                 where = listed(list(dict.fromkeys(map(machine, group.runs))))
                 places[section.start, where].append(f"{label} {number(seconds / 60)} min")
-    return [f"training one seed {start} takes {', '.join(times)} on {where}."
-            for (start, where), times in places.items()]
+    return [
+        f"training one seed {start} takes {', '.join(times)} on {where}."
+        for (start, where), times in places.items()
+    ]
 
 
 def _missing(sections: Sequence[Section], told: dict[str, dict]) -> str:

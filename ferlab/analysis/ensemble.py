@@ -1,6 +1,6 @@
 """Models that answer together: the mean of their probabilities, scored as one model is.
 
-    for ensemble in ensembles(groups): print(ensemble.label, ensemble.values("accuracy"))
+for ensemble in ensembles(groups): print(ensemble.label, ensemble.values("accuracy"))
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """A section of a results page: the groups of runs that may stand beside each other, as tables and pictures.
 
-    section = Section(groups); section.parts(); section.pictures()     # runs of one start, one test set
+section = Section(groups); section.parts(); section.pictures()     # runs of one start, one test set
 """
 
 import csv
@@ -23,17 +23,43 @@ from ferlab.errors import UserError
 MAIN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
 OTHER = {"weighted_f1": "Weighted F1", "top2": "Top-2", "top3": "Top-3", "ece": "ECE"}
 HEADLINE = ("accuracy", "balanced_accuracy")
-COSTS = {"parameters": "Parameters, M", "gflops": "GFLOPs", "latency_ms": "Latency of one image, ms",
-         "images_per_second": "Images/s", "train_seconds": "Training, min",
-         "peak_memory_mib": "Peak memory, MiB"}
+COSTS = {
+    "parameters": "Parameters, M",
+    "gflops": "GFLOPs",
+    "latency_ms": "Latency of one image, ms",
+    "images_per_second": "Images/s",
+    "train_seconds": "Training, min",
+    "peak_memory_mib": "Peak memory, MiB",
+}
 SCALE = {"parameters": 1e-6, "train_seconds": 1 / 60}
-RECIPE = ("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "image_size", "start_size",
-          "patch_keep", "balance", "label_smoothing", "augment", "ema")
-PUBLISHED = {"model": "Model", "pretraining": "Pretraining", "accuracy": "Accuracy, %",
-             "balanced_accuracy": "Balanced accuracy, %", "chosen_on": "Checkpoint chosen on",
-             "source": "Source"}  # the columns of docs/published.csv
-PICTURES = {"recall": "Recall by class", "confusion": "Confusion matrices",
-            "reliability": "Reliability diagrams", "curves": "Training curves"}
+RECIPE = (
+    "epochs",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "warmup_epochs",
+    "image_size",
+    "start_size",
+    "patch_keep",
+    "balance",
+    "label_smoothing",
+    "augment",
+    "ema",
+)
+PUBLISHED = {
+    "model": "Model",
+    "pretraining": "Pretraining",
+    "accuracy": "Accuracy, %",
+    "balanced_accuracy": "Balanced accuracy, %",
+    "chosen_on": "Checkpoint chosen on",
+    "source": "Source",
+}  # the columns of docs/published.csv
+PICTURES = {
+    "recall": "Recall by class",
+    "confusion": "Confusion matrices",
+    "reliability": "Reliability diagrams",
+    "curves": "Training curves",
+}
 
 
 class Section:
@@ -51,8 +77,11 @@ class Section:
         scored = [*groups, *self.ensembles]
         self.draws = dict(zip(scored, bootstrap([one.predicted for one in scored], self.labels)))
         self.claims = significance.compare(
-            {label: group.predicted for label, group in self.chosen.items()}, self.labels,
-            [self.draws[group] for group in self.chosen.values()], list(combinations(self.chosen, 2)))
+            {label: group.predicted for label, group in self.chosen.items()},
+            self.labels,
+            [self.draws[group] for group in self.chosen.values()],
+            list(combinations(self.chosen, 2)),
+        )
 
     def score(self, group: Group | Ensemble, key: str) -> str:
         """One of the main numbers as a table's cell."""
@@ -62,8 +91,14 @@ class Section:
         """Paragraphs and tables, in their order."""
         classes = [_by_class(self.groups, key) for key in ("recall", "precision", "f1")]
         tests = [significance.table(self.claims)] if self.claims else []
-        tables = [_overall([*self.groups, *self.ensembles], self.score), *tests, *classes,
-                  _confused(list(self.chosen.values())), _cost(self.groups), _recipes(self.groups)]
+        tables = [
+            _overall([*self.groups, *self.ensembles], self.score),
+            *tests,
+            *classes,
+            _confused(list(self.chosen.values())),
+            _cost(self.groups),
+            _recipes(self.groups),
+        ]
         about = f", models {self.start}{' on drawn faces' if self.drawn else ''}."
         first, *rest = (table._replace(caption=table.caption.rstrip(".") + about) for table in tables)
         said = [words(self.claims)] if self.claims else []
@@ -81,8 +116,11 @@ class Section:
         logs = [(group.label, run.log) for group in self.groups for run in group.runs]
         drawn = {
             "recall": png(plots.recalls, recalls, self.counts, title=f"Recall in %: {title}"),
-            "confusion": png(plots.confusions, {label: g.confusion for label, g in chosen},
-                             title=f"Share of each true class in %: {title}"),
+            "confusion": png(
+                plots.confusions,
+                {label: g.confusion for label, g in chosen},
+                title=f"Share of each true class in %: {title}",
+            ),
             "reliability": png(plots.reliability, bins, title=title),
             "curves": png(plots.all_curves, logs, title=f"All runs: {title}"),
         }
@@ -90,10 +128,17 @@ class Section:
 
     def entries(self) -> list[dict]:
         """Its points in the picture of scores against cost."""
-        return [{"label": label, "hollow": self.start == STARTS[1], "minutes": _cost_of(g, "train_seconds"),
-                 "parameters": _cost_of(g, "parameters"), "petaflops": g.petaflops,
-                 **{key: (g.values(key).mean(), *interval(self.draws[g][key])) for key in HEADLINE}}
-                for label, g in self.chosen.items()]
+        return [
+            {
+                "label": label,
+                "hollow": self.start == STARTS[1],
+                "minutes": _cost_of(g, "train_seconds"),
+                "parameters": _cost_of(g, "parameters"),
+                "petaflops": g.petaflops,
+                **{key: (g.values(key).mean(), *interval(self.draws[g][key])) for key in HEADLINE},
+            }
+            for label, g in self.chosen.items()
+        ]
 
 
 def png(draw: Callable, *data, title: str) -> bytes:
@@ -129,8 +174,10 @@ def published(path: Path) -> Table:
     except (OSError, ValueError, csv.Error):
         header, rows = [], []
     if header != list(PUBLISHED) or any(len(row) != len(header) for row in rows):
-        raise UserError(f"{path} is missing, or a row of it has not the columns {', '.join(PUBLISHED)}; "
-                        "restore it from the repository.")
+        raise UserError(
+            f"{path} is missing, or a row of it has not the columns {', '.join(PUBLISHED)}; "
+            "restore it from the repository."
+        )
     return Table("Other people's numbers, not re-run here; empty: not given.", list(PUBLISHED.values()), rows)
 
 
@@ -145,15 +192,28 @@ def _values(run: Result, key: str) -> np.ndarray:
 
 
 def _overall(groups: Sequence[Group | Ensemble], score: Callable) -> Table:
-    rows = [[g.label, g.seeds, *(score(g, key) for key in MAIN), *(percent(g.values(key)) for key in OTHER),
-             f"{g.values('nll').mean():.3f}"] for g in groups]
+    rows = [
+        [
+            g.label,
+            g.seeds,
+            *(score(g, key) for key in MAIN),
+            *(percent(g.values(key)) for key in OTHER),
+            f"{g.values('nll').mean():.3f}",
+        ]
+        for g in groups
+    ]
     return Table("Overall, %", ["Model", "Seeds", *MAIN.values(), *OTHER.values(), "NLL"], rows)
 
 
 def _by_class(groups: list[Group], key: str) -> Table:
     counts = np.bincount(groups[0].first.labels, minlength=len(CLASS_NAMES))
-    rows = [[g.label, *(percent(np.array(values), digits=1)
-                        for values in zip(*(_values(run, key) for run in g.runs)))] for g in groups]
+    rows = [
+        [
+            g.label,
+            *(percent(np.array(values), digits=1) for values in zip(*(_values(run, key) for run in g.runs))),
+        ]
+        for g in groups
+    ]
     header = [f"{name} (n = {n:,})" for name, n in zip(CLASS_NAMES, counts)]
     return Table(f"{key.capitalize()} by class, %", ["Model", *header], rows)
 
@@ -164,16 +224,27 @@ def _confused(groups: list[Group], most: int = 5) -> Table:
         counts, n = g.confusion, len(g.runs)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1) * ~np.eye(len(counts), dtype=bool)
         pairs = [divmod(int(i), len(counts)) for i in np.argsort(-shares, axis=None, kind="stable")[:most]]
-        rows.append([g.label, *(f"{CLASS_NAMES[i]} → {CLASS_NAMES[j]} {100 * shares[i, j]:.0f} % "
-                                f"({number(counts[i, j] / n)})" for i, j in pairs if counts[i, j])])
+        rows.append(
+            [
+                g.label,
+                *(
+                    f"{CLASS_NAMES[i]} → {CLASS_NAMES[j]} {100 * shares[i, j]:.0f} % "
+                    f"({number(counts[i, j] / n)})"
+                    for i, j in pairs
+                    if counts[i, j]
+                ),
+            ]
+        )
         rows[-1] += [""] * (most + 1 - len(rows[-1]))
     header = ["Model", *(f"{rank}." for rank in range(1, most + 1))]
     return Table("Most confused, true → predicted, in % of the true class (and images a seed)", header, rows)
 
 
 def _cost(groups: list[Group]) -> Table:
-    rows = [[g.label, *costs(g), number(g.petaflops), "; ".join(dict.fromkeys(map(machine, g.runs)))]
-            for g in groups]
+    rows = [
+        [g.label, *costs(g), number(g.petaflops), "; ".join(dict.fromkeys(map(machine, g.runs)))]
+        for g in groups
+    ]
     header = ["Model", *COSTS.values(), "Training petaFLOPs", "Measured on"]
     return Table("Cost, medians over the seeds; two FLOPs a multiply-add", header, rows)
 

@@ -12,15 +12,39 @@ from ferlab.data.rafdb import CLASS_NAMES
 
 # Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
 BLUE, ORANGE, GREEN, GREY, PURPLE, AMBER, SKY = (
-    "#0072B2", "#D55E00", "#009E73", "#767676", "#CC79A7", "#E69F00", "#56B4E9")
-LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (AMBER, "v"), (SKY, "P"), (GREY, "X"),
-         ("black", "*"), ("#8C5A2B", "h"))
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#767676",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+)
+LOOKS = (
+    (BLUE, "o"),
+    (ORANGE, "s"),
+    (GREEN, "^"),
+    (PURPLE, "D"),
+    (AMBER, "v"),
+    (SKY, "P"),
+    (GREY, "X"),
+    ("black", "*"),
+    ("#8C5A2B", "h"),
+)
 MODELS = dict(zip(("ConvNet", "ResNet18", "VGG16", "GoogLeNet", "ViT-B16", "ViT-mod"), LOOKS))
 LINES = ("-", "--", ":", "-.")
 STYLE = {
-    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "axes.axisbelow": True, "grid.alpha": 0.25, "figure.facecolor": "white", "savefig.dpi": 144,
-    "legend.frameon": False, "savefig.bbox": "tight", "savefig.pad_inches": 0.12,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.25,
+    "figure.facecolor": "white",
+    "savefig.dpi": 144,
+    "legend.frameon": False,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.12,
 }
 Estimate = tuple[float, float, float]  # mean and 95 % interval, as shares
 
@@ -104,8 +128,11 @@ def overview(entries: Sequence[dict], path: Path, *, title: str) -> None:
 
     An entry: label, hollow, the costs (None: not known), accuracy and balanced_accuracy as Estimates.
     """
-    costs = {"minutes": "training time, minutes", "parameters": "parameters, millions",
-             "petaflops": "training compute, petaFLOPs"}
+    costs = {
+        "minutes": "training time, minutes",
+        "parameters": "parameters, millions",
+        "petaflops": "training compute, petaFLOPs",
+    }
     with matplotlib.rc_context({**STYLE, "font.size": 9, "savefig.dpi": 200}):
         figure = Figure(figsize=(7.2, 5.2), layout="constrained")  # inches: a page's width, printed as it is
         grid = figure.subplots(2, 3, sharex="col", sharey="row", subplot_kw={"xscale": "log"})
@@ -119,8 +146,16 @@ def overview(entries: Sequence[dict], path: Path, *, title: str) -> None:
                         place = place + ScaledTranslation(4 / 72, 0, figure.dpi_scale_trans)
                     axes.update_datalim([(x, low), (x, high)])  # which the shifted ones would not count in
                     axes.plot([x, x], [low, high], "_-", color=colour, lw=1, ms=4, alpha=0.8, transform=place)
-                    axes.plot(x, mean, marker, color=colour, mfc="white" if entry["hollow"] else colour, ms=5,
-                              label=entry["label"], transform=place)
+                    axes.plot(
+                        x,
+                        mean,
+                        marker,
+                        color=colour,
+                        mfc="white" if entry["hollow"] else colour,
+                        ms=5,
+                        label=entry["label"],
+                        transform=place,
+                    )
             row[0].set_ylabel(f"test {key.replace('_', ' ')}, %")
         for axes, (cost, name) in zip(grid[1], costs.items()):
             axes.set_xlabel(name)
@@ -135,8 +170,11 @@ def all_curves(runs: Sequence[tuple[str, Sequence[dict]]], path: Path, *, title:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 4), layout="constrained")
         panels = figure.subplots(1, 3)
-        names = {"train_loss": "train loss (varied images)", "val_loss": "val loss",
-                 "val_macro_f1": "val macro-F1, %"}
+        names = {
+            "train_loss": "train loss (varied images)",
+            "val_loss": "val loss",
+            "val_macro_f1": "val macro-F1, %",
+        }
         styles: dict[str, dict[str, str]] = {}
         for label, rows in runs:
             colour = _look(label)[0]
@@ -144,8 +182,16 @@ def all_curves(runs: Sequence[tuple[str, Sequence[dict]]], path: Path, *, title:
             line = lines.setdefault(label, LINES[len(lines) % len(LINES)])
             for axes, key in zip(panels, names):
                 y = [row[key] * (100 if key == "val_macro_f1" else 1) for row in rows]
-                axes.plot([row["epoch"] for row in rows], y, line, color=colour, lw=1.2, alpha=0.8,
-                          label=label, marker="." if len(rows) == 1 else None)
+                axes.plot(
+                    [row["epoch"] for row in rows],
+                    y,
+                    line,
+                    color=colour,
+                    lw=1.2,
+                    alpha=0.8,
+                    label=label,
+                    marker="." if len(rows) == 1 else None,
+                )
         for axes, name in zip(panels, names.values()):
             axes.set(xlabel="epoch", title=name)
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -173,8 +219,9 @@ def reliability(models: dict[str, tuple[list[dict], float]], path: Path, *, titl
         figure.savefig(path)
 
 
-def study_lines(series: dict[str, dict[float, dict[str, Estimate]]], path: Path, *, title: str, xlabel: str
-                ) -> None:
+def study_lines(
+    series: dict[str, dict[float, dict[str, Estimate]]], path: Path, *, title: str, xlabel: str
+) -> None:
     """Accuracy and balanced accuracy over what a study varied (log scale), with 95 % intervals as bands.
 
     series: by label, then by x, the Estimates by metric.

@@ -1,6 +1,6 @@
 """Finished runs, read back from their folders, checked against their own predictions, grouped by recipe.
 
-    groups, left_out = collect(Path("results"))          # [Group], [(folder, why it is not used)]
+groups, left_out = collect(Path("results"))          # [Group], [(folder, why it is not used)]
 """
 
 import csv
@@ -24,8 +24,20 @@ from models import NAMES
 
 HERE = Path(__file__).resolve().parents[2]
 SCRIPTS = {name: HERE / f"train_{'ResNet' if name == 'ResNet18' else name}.py" for name in NAMES}
-NOT_RECIPE = ("seed", "output", "name", "data", "device", "amp", "compile", "resume", "overwrite",
-              "tensorboard", "deterministic", "test")  # what may differ between two runs of one recipe
+NOT_RECIPE = (
+    "seed",
+    "output",
+    "name",
+    "data",
+    "device",
+    "amp",
+    "compile",
+    "resume",
+    "overwrite",
+    "tensorboard",
+    "deterministic",
+    "test",
+)  # what may differ between two runs of one recipe
 ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
 NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
 STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
@@ -34,10 +46,20 @@ COST = ("parameters", "gflops", "latency_ms", "images_per_second", "train_second
 KINDS = ("RAF-DB", "drawn faces")
 NUMBER, MAYBE = (int, float), (int, float, NoneType)
 NEEDED = {  # of metrics.json, and the types that it may have
-    "model": str, "data": str, "epochs": int, "val.macro_f1": NUMBER, "counts.train": list, "test": dict,
-    "split_hash": str, "train_hash": str, "environment.cpu": str, "environment.gpu": (str, NoneType),
-    "environment.threads": int, "environment.precision": str,
-    **{f"cost.{key}": NUMBER if key in ("parameters", "gflops") else MAYBE for key in COST}}
+    "model": str,
+    "data": str,
+    "epochs": int,
+    "val.macro_f1": NUMBER,
+    "counts.train": list,
+    "test": dict,
+    "split_hash": str,
+    "train_hash": str,
+    "environment.cpu": str,
+    "environment.gpu": (str, NoneType),
+    "environment.threads": int,
+    "environment.precision": str,
+    **{f"cost.{key}": NUMBER if key in ("parameters", "gflops") else MAYBE for key in COST},
+}
 
 
 @dataclass
@@ -124,8 +146,12 @@ class Group:
         """
         full = self.first.options["image_size"]
         share = self.first.options["patch_keep"]
-        passes = [share * sum(run.numbers["counts"]["train"])
-                  * sum((row.get("image_size", full) / full) ** 2 for row in run.log) for run in self.runs]
+        passes = [
+            share
+            * sum(run.numbers["counts"]["train"])
+            * sum((row.get("image_size", full) / full) ** 2 for row in run.log)
+            for run in self.runs
+        ]
         return float(3 * self.cost("gflops") * np.mean(passes) / 1e6)
 
     @property
@@ -182,6 +208,7 @@ def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], lis
 
 def _tell_apart(groups: list[Group]) -> None:
     """Make labels unique where only the training images or the checkpoint to start from differ."""
+
     def place(group: Group) -> tuple:
         return group.start, group.drawn, group.label, *(group.first.options[key] for key in group.varied)
 
@@ -253,8 +280,7 @@ def _same(stored: object, computed: object) -> bool:
     if isinstance(computed, dict):
         return isinstance(stored, dict) and all(_same(stored.get(key), computed[key]) for key in computed)
     if isinstance(computed, list | tuple):
-        return (isinstance(stored, list) and len(stored) == len(computed)
-                and all(map(_same, stored, computed)))
+        return isinstance(stored, list) and len(stored) == len(computed) and all(map(_same, stored, computed))
     if isinstance(computed, NUMBER):
         return isinstance(stored, NUMBER) and abs(stored - computed) < 1e-6
     return stored == computed

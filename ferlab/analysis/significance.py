@@ -28,8 +28,9 @@ LEVEL = 0.05
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
 
-def bootstrap(predictions: Sequence[np.ndarray], labels: np.ndarray, *, resamples: int = 10_000, seed: int = 0
-              ) -> list[dict[str, np.ndarray]]:
+def bootstrap(
+    predictions: Sequence[np.ndarray], labels: np.ndarray, *, resamples: int = 10_000, seed: int = 0
+) -> list[dict[str, np.ndarray]]:
     """For each model, the numbers of metrics.from_confusion in every resample: (R,) or by class (R, C).
 
     predictions: class indices (S, N) of each model's seeds; labels: (N,). Row r of every model is of the same
@@ -120,8 +121,12 @@ class Claim(NamedTuple):
         return "better" if self.seeds > 1 else "one seed"
 
 
-def compare(predictions: dict[str, np.ndarray], labels: np.ndarray, draws: Sequence[dict[str, np.ndarray]],
-            pairs: Sequence[tuple[str, str]]) -> list[Claim]:
+def compare(
+    predictions: dict[str, np.ndarray],
+    labels: np.ndarray,
+    draws: Sequence[dict[str, np.ndarray]],
+    pairs: Sequence[tuple[str, str]],
+) -> list[Claim]:
     """A claim for each of `pairs` in accuracy and in balanced accuracy; Holm's correction is over all.
 
     predictions: class indices (S, N) by model; draws: what `bootstrap` gave for them, in the same order. A
@@ -132,17 +137,28 @@ def compare(predictions: dict[str, np.ndarray], labels: np.ndarray, draws: Seque
     claims = []
     for metric in METRICS:
         ranks = sorted(predictions, key=lambda name: -means[name][metric].mean())
-        for first, second in sorted((sorted(pair, key=ranks.index) for pair in pairs),
-                                    key=lambda pair: [ranks.index(name) for name in pair]):
+        for first, second in sorted(
+            (sorted(pair, key=ranks.index) for pair in pairs),
+            key=lambda pair: [ranks.index(name) for name in pair],
+        ):
             a, b = by_name[first][metric], by_name[second][metric]
             tests = [p_value(a - b)]
             if metric == "accuracy":
                 tests.append(mcnemar(predictions[first] == labels, predictions[second] == labels))
-            claims.append(Claim(
-                metric, first, second, float(means[first][metric].mean() - means[second][metric].mean()),
-                *interval(a - b), tests[1] if len(tests) > 1 else None, tests[0], max(tests),
-                interval(a)[0] > interval(b)[1], min(len(predictions[first]), len(predictions[second])),
-            ))
+            claims.append(
+                Claim(
+                    metric,
+                    first,
+                    second,
+                    float(means[first][metric].mean() - means[second][metric].mean()),
+                    *interval(a - b),
+                    tests[1] if len(tests) > 1 else None,
+                    tests[0],
+                    max(tests),
+                    interval(a)[0] > interval(b)[1],
+                    min(len(predictions[first]), len(predictions[second])),
+                )
+            )
     return [claim._replace(p=p) for claim, p in zip(claims, holm([claim.p for claim in claims]))]
 
 
@@ -157,10 +173,14 @@ def words(claims: Sequence[Claim]) -> str:
     """One Markdown bullet a metric: who is better than whom, and where the data cannot tell."""
     sentences = {
         "better": ("", "{0} is better than {1}"),
-        "one seed": ("With one seed the trained networks can be ranked, the recipes cannot: ",
-                     "{0} is better than {1}"),
-        "overlap": ("Not ranked, since the intervals overlap though the paired tests see a difference: ",
-                    "{0} before {1}"),
+        "one seed": (
+            "With one seed the trained networks can be ranked, the recipes cannot: ",
+            "{0} is better than {1}",
+        ),
+        "overlap": (
+            "Not ranked, since the intervals overlap though the paired tests see a difference: ",
+            "{0} before {1}",
+        ),
         "cannot tell": ("The data cannot tell ", "{0} from {1}"),
     }
     lines = []
@@ -181,10 +201,29 @@ def words(claims: Sequence[Claim]) -> str:
 
 def table(claims: Sequence[Claim]) -> Table:
     """Every claim with its difference and p-values."""
-    header = ["Metric", "Higher", "Lower", "Difference, points [95 %]", "McNemar p", "Bootstrap p",
-              "Holm's p", "Conclusion"]
-    rows = [[METRICS[c.metric], c.first, c.second, points(c.difference, (c.low, c.high)), p_text(c.mcnemar),
-             p_text(c.bootstrap), p_text(c.p), c.conclusion] for c in claims]
+    header = [
+        "Metric",
+        "Higher",
+        "Lower",
+        "Difference, points [95 %]",
+        "McNemar p",
+        "Bootstrap p",
+        "Holm's p",
+        "Conclusion",
+    ]
+    rows = [
+        [
+            METRICS[c.metric],
+            c.first,
+            c.second,
+            points(c.difference, (c.low, c.high)),
+            p_text(c.mcnemar),
+            p_text(c.bootstrap),
+            p_text(c.p),
+            c.conclusion,
+        ]
+        for c in claims
+    ]
     return Table("Paired tests on the same test images, Holm's correction over all rows.", header, rows)
 
 

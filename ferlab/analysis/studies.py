@@ -1,6 +1,6 @@
 """The three studies: what each varies, and its finished runs -> a table, a figure, and words.
 
-    write_page("balance", Path("results/studies"))       # studies/balance.md and studies/plots/balance.png
+write_page("balance", Path("results/studies"))       # studies/balance.md and studies/plots/balance.png
 """
 
 import csv
@@ -18,8 +18,13 @@ from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.training.imbalance import STRATEGIES
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
-SHOWN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1",
-         "Fear": "Recall of Fear", "Disgust": "Recall of Disgust"}
+SHOWN = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro-F1",
+    "Fear": "Recall of Fear",
+    "Disgust": "Recall of Disgust",
+}
 HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
 Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
@@ -41,17 +46,30 @@ class Study(NamedTuple):
 
 STUDIES = {
     "resolution": Study(
-        "resolution", (100, 64, 48, 32, 24, 16), "{} pixels".format, "Low resolution",
+        "resolution",
+        (100, 64, 48, 32, 24, 16),
+        "{} pixels".format,
+        "Low resolution",
         "Faces are first reduced to so many pixels a side, in training and in test. Trained at 100 means the "
         "models of the first row, tested on reduced faces; they are compared with those trained on such.",
-        "pixels a side of the face"),
+        "pixels a side of the face",
+    ),
     "samples": Study(
-        "train_fraction", (1.0, 0.5, 0.25, 0.1, 0.05), lambda share: f"{100 * share:g} %", "Few samples",
+        "train_fraction",
+        (1.0, 0.5, 0.25, 0.1, 0.05),
+        lambda share: f"{100 * share:g} %",
+        "Few samples",
         "A stratified share of the training images; a smaller share is part of every larger one. Val, test "
-        "and the number of epochs stay the same, so fewer images are fewer steps, too.", "training images"),
+        "and the number of epochs stay the same, so fewer images are fewer steps, too.",
+        "training images",
+    ),
     "balance": Study(
-        "balance", tuple(STRATEGIES), str, "Class imbalance",
-        "\n".join(f"- {name}: {text}" for name, text in STRATEGIES.items())),
+        "balance",
+        tuple(STRATEGIES),
+        str,
+        "Class imbalance",
+        "\n".join(f"- {name}: {text}" for name, text in STRATEGIES.items()),
+    ),
 }
 
 
@@ -103,8 +121,13 @@ def tested(cells: list[Cell], labels: np.ndarray) -> tuple[list[dict[str, np.nda
 def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tuple[str, str]]) -> str:
     study, some = STUDIES[name], next(iter(next(iter(series.values())).values())).first
     title = f"{study.title}: {'drawn faces, not RAF-DB' if some.drawn else 'RAF-DB'}"
-    parts = [f"# {title}", study.about, HOW, f"Test images: {len(some.labels):,}.",
-             f"![{title}](plots/{picture.name})"]
+    parts = [
+        f"# {title}",
+        study.about,
+        HOW,
+        f"Test images: {len(some.labels):,}.",
+        f"![{title}](plots/{picture.name})",
+    ]
     lines: dict[str, dict] = {}
     for label, settings in series.items():
         cells, notes = make_cells(study, label, settings)
@@ -116,8 +139,11 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
             lines.setdefault(cell.line, {})[cell.x] = estimates
             shown = [percent(values[key], estimates[key][1:]) for key in SHOWN]
             rows[cell.name] = [cell.name, cell.seeds, *shown]
-        table = Table(f"{study.title}, {label}, %.", [study.option.replace("_", " ").capitalize(), "Seeds",
-                                                     *SHOWN.values()], list(rows.values()))
+        table = Table(
+            f"{study.title}, {label}, %.",
+            [study.option.replace("_", " ").capitalize(), "Seeds", *SHOWN.values()],
+            list(rows.values()),
+        )
         parts += [f"## {label}", table.markdown(), *notes]
         parts += [words(claims), significance.table(claims).markdown()] if claims else []
     caption = f"{title}, mean over the seeds and 95 % intervals"
@@ -131,8 +157,10 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
 
 def _shown(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """SHOWN's numbers out of those of metrics.from_confusion."""
-    return {key: numbers["recall"][..., CLASS_NAMES.index(key)] if key in CLASS_NAMES else numbers[key]
-            for key in SHOWN}
+    return {
+        key: numbers["recall"][..., CLASS_NAMES.index(key)] if key in CLASS_NAMES else numbers[key]
+        for key in SHOWN
+    }
 
 
 def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple[list[Cell], list[str]]:
@@ -152,8 +180,16 @@ def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple
                 notes.append(f"{run.folder.name} was not tested on reduced faces: no fitting {DEGRADED}.")
         for setting in study.settings[1:] if answers else ():
             predicted, name = np.stack([found[setting] for found in answers.values()]), study.name(setting)
-            cells.append(Cell(f"{name} (trained at 100)", name, f"{label}, trained at 100", setting,
-                              ", ".join(map(str, answers)), predicted))
+            cells.append(
+                Cell(
+                    f"{name} (trained at 100)",
+                    name,
+                    f"{label}, trained at 100",
+                    setting,
+                    ", ".join(map(str, answers)),
+                    predicted,
+                )
+            )
     return cells, notes
 
 

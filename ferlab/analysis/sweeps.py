@@ -1,6 +1,6 @@
 """Trials with the test set shut -> one table for each model, by val macro-F1.
 
-    write_sweep(Path("results/sweeps"))                  # from results/sweeps/<Model>/<run>/
+write_sweep(Path("results/sweeps"))                  # from results/sweeps/<Model>/<run>/
 """
 
 import json
@@ -54,13 +54,32 @@ def write_sweep(root: Path) -> list[Path]:
 
 def _table(title: str, trials: list[tuple[dict, dict, str]]) -> str:
     """A row for each trial, the best first, with the options in which the trials differ."""
-    varied = [key for key in trials[0][1] if key not in ("name", "resume", "seed")
-              and len({str(options.get(key)) for _, options, _ in trials}) > 1]
+    varied = [
+        key
+        for key in trials[0][1]
+        if key not in ("name", "resume", "seed")
+        and len({str(options.get(key)) for _, options, _ in trials}) > 1
+    ]
     trials = sorted(trials, key=lambda trial: -trial[0]["val"]["macro_f1"])
-    rows = [[name, *(f"{options.get(key, '')}" for key in varied),
-             *(f"{100 * numbers['val'][key]:.2f}" for key in SCORES), number(numbers["val"]["nll"]),
-             f"{numbers['best_epoch']} of {numbers['epochs']}", number(numbers["cost"]["train_seconds"] / 60)]
-            for numbers, options, name in trials]
-    header = ["Trial", *(key.replace("_", " ").capitalize() for key in varied), "Accuracy",
-              "Balanced accuracy", "Macro-F1", "NLL", "Best epoch", "Minutes"]
+    rows = [
+        [
+            name,
+            *(f"{options.get(key, '')}" for key in varied),
+            *(f"{100 * numbers['val'][key]:.2f}" for key in SCORES),
+            number(numbers["val"]["nll"]),
+            f"{numbers['best_epoch']} of {numbers['epochs']}",
+            number(numbers["cost"]["train_seconds"] / 60),
+        ]
+        for numbers, options, name in trials
+    ]
+    header = [
+        "Trial",
+        *(key.replace("_", " ").capitalize() for key in varied),
+        "Accuracy",
+        "Balanced accuracy",
+        "Macro-F1",
+        "NLL",
+        "Best epoch",
+        "Minutes",
+    ]
     return Table(title, header, rows).markdown()

@@ -1,6 +1,6 @@
 """Numbers to the words and tables of a page, in Markdown or LaTeX.
 
-    Table("Recall in %", ["Model", "Fear"], [["ConvNet", percent(group.values("accuracy"))]]).markdown()
+Table("Recall in %", ["Model", "Fear"], [["ConvNet", percent(group.values("accuracy"))]]).markdown()
 """
 
 import re
@@ -10,8 +10,21 @@ from typing import NamedTuple
 import numpy as np
 
 MINUS = "\N{MINUS SIGN}"
-LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$",
-         "→": r"$\to$", "×": r"$\times$", MINUS: "$-$", "–": "--", "<": "$<$", ">": "$>$"}
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "±": r"$\pm$",
+    "→": r"$\to$",
+    "×": r"$\times$",
+    MINUS: "$-$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+}
 
 
 class Table(NamedTuple):
@@ -29,11 +42,21 @@ class Table(NamedTuple):
     def latex(self) -> str:
         """A table environment with booktabs' rules."""
         head, *rows = (" & ".join(_latex(cell) for cell in row) + r" \\" for row in (self.header, *self.rows))
-        return "\n".join([
-            r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}", r"\toprule", head, r"\midrule", *rows,
-            r"\bottomrule", r"\end{tabular}", r"\end{table}",
-        ])
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_latex(self.caption)}}}",
+                rf"\begin{{tabular}}{{l{'r' * (len(self.header) - 1)}}}",
+                r"\toprule",
+                head,
+                r"\midrule",
+                *rows,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+            ]
+        )
 
 
 def percent(values: np.ndarray, interval: tuple[float, float] | None = None, *, digits: int = 2) -> str:

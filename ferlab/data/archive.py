@@ -25,8 +25,10 @@ def open_zip(path: str | Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
     """
     size = os.path.getsize(path)
     if size > MAX_BYTES or not zipfile.is_zipfile(path):
-        raise UserError(f"{path} ({size:,} bytes) is not RAF-DB's zip, or only a part of it; download it "
-                        "again, or name RAF-DB's folder with --data.")
+        raise UserError(
+            f"{path} ({size:,} bytes) is not RAF-DB's zip, or only a part of it; download it "
+            "again, or name RAF-DB's folder with --data."
+        )
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # zipfile raises half a dozen types, depending on where the damage is
@@ -67,8 +69,11 @@ def unpack(path: str | Path, folder: str | Path) -> None:
 def check_zip(archive: zipfile.ZipFile) -> None:
     """Refuse, with UserError, what RAF-DB's zip never has: odd names, links, duplicates, too much of it."""
     infos = archive.infolist()
-    problems = [f"{name}: stands there {n} times"
-                for name, n in Counter(info.filename for info in infos).items() if n > 1]
+    problems = [
+        f"{name}: stands there {n} times"
+        for name, n in Counter(info.filename for info in infos).items()
+        if n > 1
+    ]
     for info in infos:
         name, kind = info.filename, info.external_attr >> 16 & 0o170000
         if name.startswith("/") or ":" in name or "\\" in name or ".." in name.split("/"):
@@ -86,5 +91,7 @@ def check_zip(archive: zipfile.ZipFile) -> None:
     if (total := sum(info.file_size for info in infos)) > MAX_BYTES:
         problems.append(f"unpacks to {total / 2**20:,.0f} MiB; RAF-DB's to 37 MiB")
     if problems:
-        raise UserError(f"{archive.filename} is not a zip to trust (problems: {len(problems):,}):\n"
-                        f"{first_ten(problems)}\nDownload RAF-DB's zip again.")
+        raise UserError(
+            f"{archive.filename} is not a zip to trust (problems: {len(problems):,}):\n"
+            f"{first_ten(problems)}\nDownload RAF-DB's zip again."
+        )

@@ -56,8 +56,9 @@ def _filled(path: str) -> bool:
         return os.path.exists(path)
 
 
-def obtain(data: str | Path = NAME, *, url: str = URL, counts: dict = COUNTS,
-           opener: Callable | None = None) -> str | Path:
+def obtain(
+    data: str | Path = NAME, *, url: str = URL, counts: dict = COUNTS, opener: Callable | None = None
+) -> str | Path:
     """`data`, after making sure that it can be read; `raf-db-dataset` is downloaded where it is not there.
 
     A zip beside it, `<data>.zip`, is checked and unpacked to `data`; nothing is downloaded then. `opener` is

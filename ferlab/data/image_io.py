@@ -1,7 +1,7 @@
 """The bytes of a picture -> Pillow's image; whatever is wrong with them is said in a few words.
 
-    with opened(Path("photo.jpg").read_bytes(), PHOTOS) as image:
-        pixels = np.asarray(image.convert("RGB"))
+with opened(Path("photo.jpg").read_bytes(), PHOTOS) as image:
+    pixels = np.asarray(image.convert("RGB"))
 """
 
 import io
@@ -14,13 +14,35 @@ from PIL.Image import Transpose as T
 FACES = ("JPEG", "PNG")  # what RAF-DB's own images may be
 PHOTOS = (*FACES, "WEBP", "BMP", "GIF", "TIFF")  # of several frames or pages the first is meant
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
-OTHERS = ((8, b"heic", "a HEIC photo"), (8, b"heix", "a HEIC photo"), (8, b"mif1", "a HEIC photo"),
-          (8, b"avif", "an AVIF image"), (4, b"ftyp", "a video"), (0, b"\x1aE\xdf\xa3", "a video"),
-          (8, b"AVI ", "a video"), (0, b"%PDF", "a PDF"), (0, b"PK\3\4", "a zip"),
-          (0, b"<!DOCTYPE html", "a web page"), (0, b"<html", "a web page"), (0, b"<svg", "an SVG drawing"))
+OTHERS = (
+    (8, b"heic", "a HEIC photo"),
+    (8, b"heix", "a HEIC photo"),
+    (8, b"mif1", "a HEIC photo"),
+    (8, b"avif", "an AVIF image"),
+    (4, b"ftyp", "a video"),
+    (0, b"\x1aE\xdf\xa3", "a video"),
+    (8, b"AVI ", "a video"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"PK\3\4", "a zip"),
+    (0, b"<!DOCTYPE html", "a web page"),
+    (0, b"<html", "a web page"),
+    (0, b"<svg", "an SVG drawing"),
+)
 ORIENTATION = 0x0112  # EXIF's tag
-TURNS = dict(zip(range(2, 9), (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270,
-                               T.TRANSVERSE, T.ROTATE_90)))
+TURNS = dict(
+    zip(
+        range(2, 9),
+        (
+            T.FLIP_LEFT_RIGHT,
+            T.ROTATE_180,
+            T.FLIP_TOP_BOTTOM,
+            T.TRANSPOSE,
+            T.ROTATE_270,
+            T.TRANSVERSE,
+            T.ROTATE_90,
+        ),
+    )
+)
 
 
 class Unusable(ValueError):
@@ -47,8 +69,11 @@ def opened(data: bytes, formats: Sequence[str] = FACES) -> Iterator[Image.Image]
 
 def is_picture(data: bytes) -> bool:
     """Whether a file that begins with these 16 bytes is one of PHOTOS."""
-    return (data.startswith(SIGNATURES) or (data[:2] == b"BM" and data[6:10] == bytes(4))
-            or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"))
+    return (
+        data.startswith(SIGNATURES)
+        or (data[:2] == b"BM" and data[6:10] == bytes(4))
+        or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    )
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -50,8 +50,10 @@ class Source(NamedTuple):
     def remedy(self) -> str:
         """A sentence on what to do when something in it is wrong."""
         if self.drawn:
-            return (f"These are drawn faces: remove {self.root} and type python -m ferlab.synthetic.dataset "
-                    f"{self.root}")
+            return (
+                f"These are drawn faces: remove {self.root} and type python -m ferlab.synthetic.dataset "
+                f"{self.root}"
+            )
         return f"Mend these files, or remove {self.root} and fetch RAF-DB again with setup_dataset.ipynb."
 
 
@@ -85,8 +87,10 @@ def _find(path: Path) -> Source:
         for roots in (_roots(path), below, _around(path.resolve())):
             if len(roots) > 1:
                 listed = "\n".join(f"  {root} ({read.__doc__})" for read, root in roots)
-                raise UserError(f"{path} holds more than one dataset:\n{listed}\nKeep one of them there, or "
-                                "name one by its own folder with --data.")
+                raise UserError(
+                    f"{path} holds more than one dataset:\n{listed}\nKeep one of them there, or "
+                    "name one by its own folder with --data."
+                )
             if roots:
                 read, root = roots[0]
                 return read(root)
@@ -206,14 +210,19 @@ def _read_kaggle(layout: str, root: Path, files: dict, read: Callable[[str], byt
             strays["/".join(parts[:3])] += 1
     if named:
         renames = ", ".join(f"{folder} to {label}" for folder, label in sorted(named.items()))
-        raise UserError(f"{root} names its class folders, and RAF-DB numbers them: in DATASET/train and "
-                        f"DATASET/test rename {renames}.")
-    problems = [f"{path}: not in DATASET/train/1..7 or DATASET/test/1..7 (files: {n:,})"
-                for path, n in sorted(strays.items())]
+        raise UserError(
+            f"{root} names its class folders, and RAF-DB numbers them: in DATASET/train and "
+            f"DATASET/test rename {renames}."
+        )
+    problems = [
+        f"{path}: not in DATASET/train/1..7 or DATASET/test/1..7 (files: {n:,})"
+        for path, n in sorted(strays.items())
+    ]
     for split, found in rows.items():
         folders = Counter(row.name for row in found)
-        problems += [f"DATASET/{split}: {name} stands in {n} class folders"
-                     for name, n in folders.items() if n > 1]
+        problems += [
+            f"DATASET/{split}: {name} stands in {n} class folders" for name, n in folders.items() if n > 1
+        ]
         problems += _compare(f"{split}_labels.csv", {row.name: row.label for row in found}, files, read)
     return _checked(Source(layout, root, "drawn.json" in files, rows, read), problems)
 
@@ -281,14 +290,22 @@ def _checked(source: Source, problems: list[str]) -> Source:
     for split, rows in source.rows.items():
         rows.sort()
         labels = {row.label for row in rows}
-        empty += [f"{split}: class {label} ({name}) has no image"
-                  for label, name in enumerate(CLASS_NAMES, 1) if label not in labels]
+        empty += [
+            f"{split}: class {label} ({name}) has no image"
+            for label, name in enumerate(CLASS_NAMES, 1)
+            if label not in labels
+        ]
         problems += [f"{row.path}: is not a file" for row in rows if row.stamp is None]
-        problems += [f"{row.path}: is not named as a JPEG or PNG image" for row in rows
-                     if not row.name.lower().endswith(SUFFIXES)]
+        problems += [
+            f"{row.path}: is not named as a JPEG or PNG image"
+            for row in rows
+            if not row.name.lower().endswith(SUFFIXES)
+        ]
     both = {row.name for row in source.rows["train"]} & {row.name for row in source.rows["test"]}
     problems = empty + problems + [f"{name}: stands in both train and test" for name in sorted(both)]
     if problems:
-        raise UserError(f"{source.root} is not RAF-DB as it should be (problems: {len(problems):,}):\n"
-                        f"{first_ten(problems)}\n{source.remedy}")
+        raise UserError(
+            f"{source.root} is not RAF-DB as it should be (problems: {len(problems):,}):\n"
+            f"{first_ten(problems)}\n{source.remedy}"
+        )
     return source

@@ -1,6 +1,6 @@
 """RAF-DB in facts: its classes in the order of its labels, and how many images of each it has.
 
-    from ferlab.data.rafdb import CLASS_NAMES, COUNTS
+from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 """
 
 # labels 1..7, minus one

@@ -1,7 +1,7 @@
 """Images that stand in two splits under different names, found by their pixels: names tell of nothing.
 
-    found = pairs(train, val, test)         # {"val in train": [("train_00007_aligned.jpg", "copy.jpg")], ...}
-    refuse(found)
+found = pairs(train, val, test)         # {"val in train": [("train_00007_aligned.jpg", "copy.jpg")], ...}
+refuse(found)
 """
 
 import hashlib
@@ -27,8 +27,10 @@ def pairs(*splits) -> dict[str, list[tuple[str, str]]]:
             first: dict[bytes, str] = {}
             for i in _having(shared, rows[two]):
                 first.setdefault(_digest(by_name[two].images[i]), by_name[two].names[i])
-            same = ((by_name[one].names[i], first.get(_digest(by_name[one].images[i])))
-                    for i in _having(shared, rows[one]))
+            same = (
+                (by_name[one].names[i], first.get(_digest(by_name[one].images[i])))
+                for i in _having(shared, rows[one])
+            )
             found[f"{one} in {two}"] = [(name, other) for name, other in same if other]
     return found
 
@@ -38,8 +40,10 @@ def refuse(found: dict[str, list[tuple[str, str]]]) -> None:
     learnt = sorted([*found.get("test in train", ()), *found.get("test in val", ())])
     if learnt:
         listed = first_ten([f"{test} is {other}" for test, other in learnt])
-        raise UserError(f"{len(learnt):,} test images are training images too, by their pixels:\n{listed}\n"
-                        "Remove these training images and their labels; what is tested may not be learnt.")
+        raise UserError(
+            f"{len(learnt):,} test images are training images too, by their pixels:\n{listed}\n"
+            "Remove these training images and their labels; what is tested may not be learnt."
+        )
 
 
 def _rows(images: Tensor) -> list[bytes]:

@@ -1,6 +1,6 @@
 """Where the network looked: Grad-CAM for the four CNNs, attention rollout for the two ViTs.
 
-    maps = explain(models.load("results/ResNet18/seed0/best_model.pth"), faces)     # (N, H, W) in 0..1
+maps = explain(models.load("results/ResNet18/seed0/best_model.pth"), faces)     # (N, H, W) in 0..1
 """
 
 import torch

@@ -45,8 +45,10 @@ def open_photo(data: bytes) -> Image.Image:
         raise Unusable(f"is larger than {MAX_BYTES >> 20} MiB")
     with opened(data, PHOTOS) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise Unusable(f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} "
-                           "million; make it smaller")
+            raise Unusable(
+                f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} "
+                "million; make it smaller"
+            )
         image = upright(image)
         if image.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off, not scale
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -104,8 +106,9 @@ def align(photo: Image.Image, points: np.ndarray) -> np.ndarray:
     fine = max(1, math.ceil(abs(step)))  # samples a pixel: a large face is averaged, not thinned out
     step /= fine
     matrix = (step.real, -step.imag, origin.real, step.imag, step.real, origin.imag)
-    face = photo.transform((SIDE * fine,) * 2, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC,
-                           fillcolor="white")
+    face = photo.transform(
+        (SIDE * fine,) * 2, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor="white"
+    )
     return np.asarray(face.reduce(fine)).transpose(2, 0, 1)
 
 
@@ -143,6 +146,8 @@ def _detector():
         from facenet_pytorch import MTCNN
     except ImportError as error:
         install = "--no-deps facenet-pytorch" if error.name == "facenet_pytorch" else error.name
-        raise UserError(f"a photo needs a face detector, and {error.name} is not installed: pip install "
-                        f"{install} (ready face crops need none: predict.py --aligned).") from None
+        raise UserError(
+            f"a photo needs a face detector, and {error.name} is not installed: pip install "
+            f"{install} (ready face crops need none: predict.py --aligned)."
+        ) from None
     return MTCNN(keep_all=True, device="cpu")

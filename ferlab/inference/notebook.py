@@ -1,7 +1,7 @@
 """Every trained model under results/ asked about the same few faces, for test.ipynb.
 
-    found = notebook.trained_models("results")
-    predictions = notebook.predict(found, [notebook.choose(test, "Disgust", 1)])
+found = notebook.trained_models("results")
+predictions = notebook.predict(found, [notebook.choose(test, "Disgust", 1)])
 """
 
 import html
@@ -66,8 +66,7 @@ def choose(test, truth: str | None, which: int | str) -> Face:
             raise UserError(f"{which} of which expression? Name one, such as ('Surprise', {which}).")
         of_class = (test.labels == CLASS_NAMES.index(truth)).nonzero()[:, 0]
         if not 1 <= which <= len(of_class):
-            raise UserError(f"the test set has {len(of_class)} faces with {truth}, and no number "
-                            f"{which}.")
+            raise UserError(f"the test set has {len(of_class)} faces with {truth}, and no number {which}.")
         index = int(of_class[which - 1])
         return Face(f"{truth} ({kind}, {test.names[index]})", truth, test.images[index])
     if which in test.names:
@@ -89,8 +88,9 @@ def faces_of(test, wanted: Sequence) -> list[Face]:
     return [choose(test, *one) for one in wanted]
 
 
-def trained_models(results: str | Path = "results", *, drawn: bool = False, data: str = ""
-                   ) -> list[TrainedModel]:
+def trained_models(
+    results: str | Path = "results", *, drawn: bool = False, data: str = ""
+) -> list[TrainedModel]:
     """All six models, each with seed0's checkpoint or another run's; with `drawn`, runs on drawn faces come
     first. `data` is what the missing ones are to be trained on, where it is not what the scripts take.
     """
@@ -99,8 +99,10 @@ def trained_models(results: str | Path = "results", *, drawn: bool = False, data
         command = shlex.join(["python", SCRIPTS[name].name, *(["--data", data] if data else [])])
         found.append(TrainedModel(name, trained(name, results, drawn=drawn), command))
     if not any(entry.file for entry in found):
-        raise UserError(f"no model is trained yet: there is no {Path(results) / '<Model>' / '<run>'}/"
-                        f"best_model.pth. Train one, such as with: {found[0].command}")
+        raise UserError(
+            f"no model is trained yet: there is no {Path(results) / '<Model>' / '<run>'}/"
+            f"best_model.pth. Train one, such as with: {found[0].command}"
+        )
     return found
 
 
@@ -139,8 +141,14 @@ def predict(found: Sequence[TrainedModel], asked: Sequence[Face]) -> list[Predic
             maps.append(explain(model, pixels))
     if not answers:
         raise UserError("none of the trained models can be used; train one again.")
-    return [Prediction(face, pd.DataFrame({name: p[i] for name, p in answers.items()}, CLASS_NAMES).T,
-                    torch.stack([heat[i] for heat in maps])) for i, face in enumerate(asked)]
+    return [
+        Prediction(
+            face,
+            pd.DataFrame({name: p[i] for name, p in answers.items()}, CLASS_NAMES).T,
+            torch.stack([heat[i] for heat in maps]),
+        )
+        for i, face in enumerate(asked)
+    ]
 
 
 def table(prediction: Prediction) -> Styler:
@@ -169,9 +177,16 @@ def latex(prediction: Prediction) -> str:
     bold = np.where(np.arange(len(CLASS_NAMES)) == best[:, None], "textbf:--rwrap;", "")
     note = f", of a face with {truth}" if truth else ""
     drawn = " (a drawn face)" if "drawn face" in prediction.face.title else ""
-    return shown.style.format(precision=1).apply(lambda _: bold, axis=None).to_latex(
-        hrules=True, column_format="l" + "r" * len(CLASS_NAMES), position_float="centering",
-        caption=rf"Probability of each expression in \%{note}{drawn}.")
+    return (
+        shown.style.format(precision=1)
+        .apply(lambda _: bold, axis=None)
+        .to_latex(
+            hrules=True,
+            column_format="l" + "r" * len(CLASS_NAMES),
+            position_float="centering",
+            caption=rf"Probability of each expression in \%{note}{drawn}.",
+        )
+    )
 
 
 def _load(name: str, file: Path) -> nn.Module:
@@ -188,8 +203,9 @@ def _largest(name: str) -> Tensor:
         aligned = face_detection.is_aligned(os.path.abspath(name), photo)
         found = [face_detection.crop(photo)] if aligned else face_detection.find_faces(photo)
     except OSError as error:
-        raise UserError(f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
-                        ) from None
+        raise UserError(
+            f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
+        ) from None
     except ValueError as error:
         raise UserError(f"{name}: {error}") from None
     if not found:

@@ -1,7 +1,7 @@
 """What was named on the command line -> photos: folders are walked, files are known by their contents.
 
-    names, left_out = listed(["photo.jpg", "folder/"])       # left_out counts the rest by kind
-    data = read(names[0])
+names, left_out = listed(["photo.jpg", "folder/"])       # left_out counts the rest by kind
+data = read(names[0])
 """
 
 import os
@@ -63,8 +63,10 @@ def read(name: str) -> bytes:
 def _meant(name: str) -> None:
     """Raise ValueError where `name` is no picture's, but something that other tools take."""
     if re.match(r"[a-z]+://", name, re.IGNORECASE):
-        raise ValueError("is an address; download it and name the file, or pipe it: curl ADDRESS | "
-                         "python predict.py - --model RUN")
+        raise ValueError(
+            "is an address; download it and name the file, or pipe it: curl ADDRESS | "
+            "python predict.py - --model RUN"
+        )
     if _suffix(name) in VIDEO:
         raise ValueError("is a video; make pictures of it, such as with ffmpeg -i VIDEO -r 1 frame-%04d.png")
     if name.isdigit():

@@ -1,6 +1,6 @@
 """Faces to pictures for the notebooks: figures that a cell shows when it ends with one.
 
-    pictures.heat_maps(prediction.face.pixels, prediction.shares, prediction.maps)
+pictures.heat_maps(prediction.face.pixels, prediction.shares, prediction.maps)
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,9 @@ def distribution(counts: dict[str, Sequence[int]]) -> Figure:
         for axes, (split, numbers) in zip(panels, counts.items()):
             shares = [100 * n / sum(numbers) for n in numbers]
             bars = axes.barh(CLASS_NAMES, shares, color=BLUE)
-            axes.bar_label(bars, [f"{n:,} ({share:.1f} %)" for n, share in zip(numbers, shares)], padding=3,
-                           fontsize=9)
+            axes.bar_label(
+                bars, [f"{n:,} ({share:.1f} %)" for n, share in zip(numbers, shares)], padding=3, fontsize=9
+            )
             axes.set(title=f"{split}: {sum(numbers):,} images", xlabel="share of the split, %")
         panels[0].set_xlim(0, 1.6 * panels[0].dataLim.x1)
         panels[0].invert_yaxis()

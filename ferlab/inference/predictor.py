@@ -1,6 +1,6 @@
 """What trained models answer to faces, by the very path of the evaluation in training.
 
-    probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, 7), rows sum to 1
+probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, 7), rows sum to 1
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,10 @@ def find(path: str | Path) -> Path:
     if below := _runs(path, "*/best_model.pth", "*/*/best_model.pth"):
         raise UserError(f"{path} is no run's folder, but runs with weights are in it: {below}.")
     if (path / "metrics.json").is_file():
-        raise UserError(f"{path} holds a run's numbers without its weights, which are in no repository: "
-                        f"train it anew{_command(path)}, then name the folder which that prints.")
+        raise UserError(
+            f"{path} holds a run's numbers without its weights, which are in no repository: "
+            f"train it anew{_command(path)}, then name the folder which that prints."
+        )
     if (path / "last.pth").is_file():
         raise UserError(f"{path} has no best_model.pth yet; go on with its run, or name its last.pth.")
     lacks = "does not exist"
@@ -71,8 +73,9 @@ def inputs(model: nn.Module, faces: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def probabilities(models: Sequence[nn.Module], faces: Tensor, *, setup: runtime.Setup | None = None
-                  ) -> Tensor:
+def probabilities(
+    models: Sequence[nn.Module], faces: Tensor, *, setup: runtime.Setup | None = None
+) -> Tensor:
     """float32 (N, 7) on the host for uint8 faces (N, 3, 100, 100): the mean of the models' probabilities.
 
     The models must be on `setup`'s device and in eval mode; without `setup` all runs on the CPU in fp32.

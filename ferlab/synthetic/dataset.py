@@ -1,7 +1,7 @@
 """Drawn faces in RAF-DB's Kaggle layout, so that the whole suite runs without RAF-DB.
 
-    python -m ferlab.synthetic.dataset FOLDER                       # also --train 1600 --test 400 --seed 0
-    python -m ferlab.synthetic.dataset docs/faces.png                # a sheet of them
+python -m ferlab.synthetic.dataset FOLDER                       # also --train 1600 --test 400 --seed 0
+python -m ferlab.synthetic.dataset docs/faces.png                # a sheet of them
 """
 
 import argparse
@@ -138,8 +138,9 @@ def sheet(columns: int = 8, *, seed: int = 0) -> Image.Image:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m ferlab.synthetic.dataset",
-                                     description="Faces in RAF-DB's layout.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ferlab.synthetic.dataset", description="Faces in RAF-DB's layout."
+    )
     parser.add_argument("folder", type=Path, help="a new folder for them, or a .png: a sheet of them")
     parser.add_argument("--train", type=int, default=1600, help="training images (default %(default)s)")
     parser.add_argument("--test", type=int, default=400, help="test images (default %(default)s)")

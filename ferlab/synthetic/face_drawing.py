@@ -1,6 +1,6 @@
 """A portrait drawn from action units: what the muscles of the face do becomes lids, brows, lips and creases.
 
-    face_drawing.draw(units, numpy.random.default_rng(0)).save("face.png")   # units[12] = 1 for a smile
+face_drawing.draw(units, numpy.random.default_rng(0)).save("face.png")   # units[12] = 1 for a smile
 """
 
 import functools
@@ -10,14 +10,33 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 SIDE, SCALE = 100, 2  # pixels of an image, and how much larger it is drawn for smooth edges
 SKIN = ((252, 222, 200), (240, 196, 164), (222, 170, 130), (190, 130, 90), (138, 88, 58), (84, 54, 40))
-HAIR = ((28, 22, 20), (52, 36, 26), (96, 62, 36), (168, 168, 168), (168, 124, 70), (214, 184, 128),
-        (150, 66, 36))
+HAIR = (
+    (28, 22, 20),
+    (52, 36, 26),
+    (96, 62, 36),
+    (168, 168, 168),
+    (168, 124, 70),
+    (214, 184, 128),
+    (150, 66, 36),
+)
 IRIS = ((52, 34, 22), (84, 56, 32), (92, 104, 66), (84, 120, 150), (110, 124, 132))
 BUILD = {  # face pixels: mean and spread over people
-    "width": (42, 2), "jaw": (0.79, 0.05), "chin": (43, 2), "nose": (7.5, 0.9), "mouth": (16, 1.2),
-    "upper_lip": (3, 0.6), "lower_lip": (4.2, 0.7), "eye_x": (23, 1.2), "eye_w": (9.3, 0.7),
-    "eye_h": (4.1, 0.6), "tilt": (0.3, 0.8), "fold": (0.5, 0.3), "brow_y": (-31.5, 1.1), "brow_w": (3.2, 0.6),
-    "arch": (2.2, 0.7)}
+    "width": (42, 2),
+    "jaw": (0.79, 0.05),
+    "chin": (43, 2),
+    "nose": (7.5, 0.9),
+    "mouth": (16, 1.2),
+    "upper_lip": (3, 0.6),
+    "lower_lip": (4.2, 0.7),
+    "eye_x": (23, 1.2),
+    "eye_w": (9.3, 0.7),
+    "eye_h": (4.1, 0.6),
+    "tilt": (0.3, 0.8),
+    "fold": (0.5, 0.3),
+    "brow_y": (-31.5, 1.1),
+    "brow_w": (3.2, 0.6),
+    "arch": (2.2, 0.7),
+}
 CIRCLE = np.stack([np.cos(np.arange(24) * np.pi / 12), np.sin(np.arange(24) * np.pi / 12)], 1)
 Shape = tuple[float, np.ndarray]  # opacity, points (N, 2)
 
@@ -68,8 +87,14 @@ class _Face:
             placed += z[:, None] * self.depth
         return placed
 
-    def paint(self, colour: tuple | np.ndarray, *shapes: Shape, soft: float = 0.0, lift: float | None = 0.0,
-              inside: list[np.ndarray] | None = None) -> None:
+    def paint(
+        self,
+        colour: tuple | np.ndarray,
+        *shapes: Shape,
+        soft: float = 0.0,
+        lift: float | None = 0.0,
+        inside: list[np.ndarray] | None = None,
+    ) -> None:
         """Fill polygons with a colour; `soft` blurs their edges, `inside` holds placed polygons that clip."""
         every = SCALE * self.place(np.concatenate([points for _, points in shapes]), lift)
         margin = 2.5 * soft * SCALE + 1
@@ -81,7 +106,7 @@ class _Face:
         mask = Image.new("L", tuple((high - low).tolist()))
         pencil = ImageDraw.Draw(mask)
         for alpha, points in shapes:
-            pencil.polygon(flat[start:start + points.size], fill=round(255 * min(max(alpha, 0), 1)))
+            pencil.polygon(flat[start : start + points.size], fill=round(255 * min(max(alpha, 0), 1)))
             start += points.size
         if soft:  # a Gaussian would take three times as long
             mask = mask.filter(ImageFilter.BoxBlur(1.4 * soft * SCALE if soft > 1 else soft * SCALE))
@@ -153,12 +178,28 @@ def _head(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
     face.paint(face.skin * (1.05, 0.78, 0.74), *_pair(0.4, blush), soft=4, inside=face.outline)
     bridge = _stroke([(6, -24), (4.5, -12), (9, 4)], 6) * (1 if face.yaw < 0 else -1, 1)
     sockets, jaws = _pair(0.28, _oval(25, -21, 15, 9)), _pair(0.2, _oval(34, 22, 9, 12))
-    face.paint(face.shadow, *sockets, *jaws, (0.3, bridge), (0.35, _oval(0, 13, 10, 3)),
-               (0.45, _oval(0, 30 + 9 * au[26], 10, 3)), soft=3, inside=face.outline)
+    face.paint(
+        face.shadow,
+        *sockets,
+        *jaws,
+        (0.3, bridge),
+        (0.35, _oval(0, 13, 10, 3)),
+        (0.45, _oval(0, 30 + 9 * au[26], 10, 3)),
+        soft=3,
+        inside=face.outline,
+    )
     up, n = -2.2 * au[9] - 0.6 * au[10], face.nose + 0.9 * au[9] + 0.5 * au[12]
-    face.paint(face.light, *_pair(0.35 + 0.35 * au[6], cheek), (0.4, _oval(0, -45, 24, 9)),
-               (0.4, _oval(0, chin - 6, 8, 4)), (0.5, _stroke([(0, -18), (0, -6), (0, 4)], 5)),
-               (0.6, _oval(0, 5 + up, 5, 4)), soft=2.2, lift=5, inside=face.outline)
+    face.paint(
+        face.light,
+        *_pair(0.35 + 0.35 * au[6], cheek),
+        (0.4, _oval(0, -45, 24, 9)),
+        (0.4, _oval(0, chin - 6, 8, 4)),
+        (0.5, _stroke([(0, -18), (0, -6), (0, 4)], 5)),
+        (0.6, _oval(0, 5 + up, 5, 4)),
+        soft=2.2,
+        lift=5,
+        inside=face.outline,
+    )
     wing = _stroke([(n - 1, 2 + up), (n + 1, 6 + up), (n - 1, 9.2 + up), (n - 4, 9.5 + up)], 1.8)
     nostrils = _pair(0.85, _oval(n * 0.5, 9 + up, 2.5, 1.3))
     face.paint(face.shadow * 0.7, *_pair(0.55, wing), *nostrils, soft=0.5, lift=5)
@@ -166,20 +207,28 @@ def _head(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
 
 def _creases(face: _Face, au: np.ndarray) -> None:
     """Furrows that action units and age leave in the skin."""
-    age, out, high = face.age ** 2, 2 * au[12] + 1.5 * au[20], 2.5 * max(au[1], au[2])
+    age, out, high = face.age**2, 2 * au[12] + 1.5 * au[20], 2.5 * max(au[1], au[2])
     brow = 0.4 * (au[1] + au[2]) * (0.5 + face.age) + 0.3 * age
     creases = [  # opacity, width, points of the right half
         *((brow, 1.5, [(0, -y - high), (8, -y - high), (20, 1.5 - y - high)]) for y in (40, 44.5, 49)),
         (0.7 * au[4] + 0.1 * age, 1.9, [(3, -34), (2.4, -29), (3.2, -24)]),
-        (0.55 * au[12] + 0.5 * au[10] + 0.55 * au[9] + 0.2 * au[15] + 0.4 * age, 2.4,
-         [(face.nose + 1, 5 - 2 * au[9]), (15 + out, 11), (19 + out, 20 - 2 * au[12])]),
+        (
+            0.55 * au[12] + 0.5 * au[10] + 0.55 * au[9] + 0.2 * au[15] + 0.4 * age,
+            2.4,
+            [(face.nose + 1, 5 - 2 * au[9]), (15 + out, 11), (19 + out, 20 - 2 * au[12])],
+        ),
         (0.65 * au[15] + 0.25 * age, 2, [(18 + 2 * au[20], 22), (19, 28), (17, 33)]),
         (0.5 * au[6] + 0.3 * au[7] + 0.3 * age, 2, [(13, -12.5), (22, -10), (31, -13)]),
         *((0.7 * au[9], 1.7, [(2, -12 + 3.4 * k), (5, -14 + 3.2 * k), (7.5, -18 + 4 * k)]) for k in range(3)),
         *((au[6] * (0.2 + 0.6 * age), 1.3, [(34, -20 + 1.5 * k), (39, -20 + 4 * k)]) for k in (-1, 0, 1)),
-        (0.3 * au[17], 4, [(0, 35), (2, 35.5), (4, 37)])]
-    shapes = [half for alpha, width, points in creases if alpha > 0.03
-              for half in _pair(min(alpha, 0.7), _stroke(points, width))]
+        (0.3 * au[17], 4, [(0, 35), (2, 35.5), (4, 37)]),
+    ]
+    shapes = [
+        half
+        for alpha, width, points in creases
+        if alpha > 0.03
+        for half in _pair(min(alpha, 0.7), _stroke(points, width))
+    ]
     if shapes:
         face.paint(face.shadow, *shapes, soft=0.7, inside=face.outline)
 
@@ -212,8 +261,12 @@ def _eyes(face: _Face, units: np.ndarray, rng: np.random.Generator) -> None:
         brows.append((0.88, _stroke(brow, face.brow_w, (0.8, 1.15, 0.9, 0.2))))
     openings = [face.place(white) for _, white in whites]
     face.paint((232, 226, 222), *whites)
-    for radius, shift, colour in ((4.6, 0, face.iris * 0.45), (3.9, 0, face.iris), (1.9, 0, (12, 12, 12)),
-                                  (0.9, -1.5, (255, 255, 255))):
+    for radius, shift, colour in (
+        (4.6, 0, face.iris * 0.45),
+        (3.9, 0, face.iris),
+        (1.9, 0, (12, 12, 12)),
+        (0.9, -1.5, (255, 255, 255)),
+    ):
         circles = [(1, _oval(*at + shift, radius, radius)) for at in irises]
         face.paint(colour, *circles, inside=openings, soft=0.2)
     face.paint((12, 12, 12), *lids, inside=openings, soft=0.7)
@@ -229,11 +282,11 @@ def _mouth(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
     closed = 20 + 0.8 * au[12] - 2.2 * au[17] - au[15] - 1.5 * au[10]
     top = closed - 1.5 * au[25] - 2 * au[10] * au[25] - 2 * au[26]
     bottom = closed + 4 * au[25] * (1 - 0.3 * au[26]) + 12 * au[26]
-    bow = (1 - u ** 2) ** (1 - 0.4 * min(au[26] + 0.5 * au[20], 1))
+    bow = (1 - u**2) ** (1 - 0.4 * min(au[26] + 0.5 * au[20], 1))
     above, below = corner + (top - corner) * bow, corner + (bottom - corner) * bow
     thin = max(1 - 0.45 * au[23] - 0.4 * au[24] - 0.2 * au[12] - 0.15 * au[20], 0.15)
-    peak = (1 - np.abs(u) ** 2.2) * (1 - 0.3 * np.exp(-(u / 0.16) ** 2)) * (1 - 0.2 * au[10])
-    lower_lip = below + face.lower_lip * thin * (1 - u ** 2) ** 0.8 * (1 + 0.25 * au[17])
+    peak = (1 - np.abs(u) ** 2.2) * (1 - 0.3 * np.exp(-((u / 0.16) ** 2))) * (1 - 0.2 * au[10])
+    lower_lip = below + face.lower_lip * thin * (1 - u**2) ** 0.8 * (1 + 0.25 * au[17])
 
     def band(colour: tuple | np.ndarray, first: np.ndarray, last: np.ndarray, **how) -> np.ndarray:
         points = np.stack([np.r_[u, u[::-1]] * w, np.r_[first, last[::-1]]], 1)
@@ -246,7 +299,7 @@ def _mouth(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
     face.paint(face.lip * 1.3 + 20, (0.35, shine), soft=0.8, lift=3)
     if (gap := bottom - top) > 0.8:
         opening = [band((58, 18, 20), above, below)]
-        teeth = min(5.0, 1.2 + 0.75 * gap) * (1 - 0.55 * min(au[26], 1)) * bow ** 0.5
+        teeth = min(5.0, 1.2 + 0.75 * gap) * (1 - 0.55 * min(au[26], 1)) * bow**0.5
         band((236, 230, 218), above - 1, above + teeth, inside=opening)
         if max(au[20], au[23]) > 0.4:
             band((206, 198, 186), below - 2.2 * bow, below + 1, inside=opening)
@@ -262,12 +315,27 @@ def _hair_and_glasses(face: _Face, rng: np.random.Generator) -> None:
     if face.male and rng.random() < 0.35:
         moustache = _stroke([(0, 14), (6, 13.5), (15, 17)], 4, (1, 1, 0.3))
         beard = _stroke([(0, 44), (15, 41), (w * 0.72, 26), (w * 0.93, 4)], 12, (1.3, 0.9, 0.2))
-        face.paint(face.hair * 0.9, *_pair(thick, moustache), *_pair(thick * (rng.random() < 0.7), beard),
-                   soft=1.2, lift=2, inside=face.outline)
+        face.paint(
+            face.hair * 0.9,
+            *_pair(thick, moustache),
+            *_pair(thick * (rng.random() < 0.7), beard),
+            soft=1.2,
+            lift=2,
+            inside=face.outline,
+        )
     if style < 3 or not face.male or face.age < 0.4:  # the others are bald
         x, y = (0.6 * w, edge) if style else (0.5 * w, -40)  # a high hairline or a fringe
-        line = _curve([(-w - 3, -10), (-w * 0.89, -34), (-x, y), (rng.uniform(-25, 25), y - 3),
-                       (x, y + 5 * (style == 1)), (w * 0.89, -34), (w + 3, -10)])
+        line = _curve(
+            [
+                (-w - 3, -10),
+                (-w * 0.89, -34),
+                (-x, y),
+                (rng.uniform(-25, 25), y - 3),
+                (x, y + 5 * (style == 1)),
+                (w * 0.89, -34),
+                (w + 3, -10),
+            ]
+        )
         cap = np.concatenate([line, [(w + 6, -60), (40, -85), (-40, -85), (-w - 6, -60)]])
         face.paint(face.shadow, (0.35, cap + (0, 2)), soft=1.5)
         face.paint(face.hair, (1, cap), soft=0.5)
@@ -290,7 +358,7 @@ def _photograph(face: _Face, rng: np.random.Generator) -> Image.Image:
     x, y = (2 * np.arange(SIDE)[:, None] - low - high).T / (high - low)[:, None]
     y = y[:, None]  # x and y go from -1 to 1 across the head
     light = 1 + np.clip(side * (x * np.cos(angle) + y * np.sin(angle)), -0.5, 0.5)
-    light += 0.3 * np.sqrt(np.maximum(1 - x ** 2 - y ** 2, 0)) - 0.22  # a round head is darker at its edge
+    light += 0.3 * np.sqrt(np.maximum(1 - x**2 - y**2, 0)) - 0.22  # a round head is darker at its edge
     gain = np.exp(rng.normal(0, 0.12) + rng.normal(0, 0.04, 3)) / 255
     pixels = (np.asarray(image) * (light[..., None] * gain).astype(np.float32)).clip(0, 1)
     pixels = 255 * pixels ** np.float32(np.exp(rng.normal(0, 0.15)))

@@ -63,7 +63,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         kept = "; the file that stood there is untouched" if os.path.exists(path) else ""
         raise UserError(
             f"{path} could not be written ({reason}){kept}. Make room or choose another --output, then go on "
-            "with --resume.", code=4) from None
+            "with --resume.",
+            code=4,
+        ) from None
 
 
 def sweep(folder: Path) -> None:
@@ -112,24 +114,31 @@ def read(path: str | Path) -> dict:
     except Exception as error:  # a damaged archive raises any of a dozen types, by where it is damaged
         wants = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if wants:
-            raise UserError(f"{path} was not opened: it asks for {wants[1]}, which could run code; "
-                            "checkpoints of this suite hold plain data only.") from None
-        raise UserError(f"{path} ({os.path.getsize(path):,} bytes) is damaged or not a checkpoint; take "
-                        "another one, or train again.") from None
+            raise UserError(
+                f"{path} was not opened: it asks for {wants[1]}, which could run code; "
+                "checkpoints of this suite hold plain data only."
+            ) from None
+        raise UserError(
+            f"{path} ({os.path.getsize(path):,} bytes) is damaged or not a checkpoint; take "
+            "another one, or train again."
+        ) from None
     version = state.get("format") if isinstance(state, dict) else None
     if not isinstance(version, int):
         raise UserError(f"{path} is not a checkpoint of this suite; take one that its train_*.py wrote.")
     if version != FORMAT:
-        raise UserError(f"{path} has format {version}, and this version of the suite reads format {FORMAT}; "
-                        "use the version that wrote it.")
+        raise UserError(
+            f"{path} has format {version}, and this version of the suite reads format {FORMAT}; "
+            "use the version that wrote it."
+        )
     stored = state.pop("sha256", None)
     try:
         whole = digest(state) == stored
     except Exception:  # hashes what only a damaged or a forged file holds
         whole = False
     if not whole:
-        raise UserError(f"{path} is damaged: its contents do not match its checksum; take another one, or "
-                        "train again.")
+        raise UserError(
+            f"{path} is damaged: its contents do not match its checksum; take another one, or train again."
+        )
     _check_contents(path, state)
     return state
 
@@ -145,12 +154,16 @@ def _entries(path: str | Path) -> list[zipfile.ZipInfo]:
 def _check_contents(path: str | Path, state: dict) -> None:
     classes, model, weights = (state.get(key) for key in ("class_names", "model", "weights"))
     if classes != list(CLASS_NAMES):
-        raise UserError(f"{path} has the classes {classes}; this suite has {list(CLASS_NAMES)}, in this "
-                        "order, and takes no other.")
+        raise UserError(
+            f"{path} has the classes {classes}; this suite has {list(CLASS_NAMES)}, in this "
+            "order, and takes no other."
+        )
     built = isinstance(model, dict) and {key: type(value) for key, value in model.items()} == MODEL
     if not built or model["num_classes"] != len(CLASS_NAMES) or not 0 < model["image_size"] <= 1024:
-        raise UserError(f"{path} says {model} of its model; it takes a name, {len(CLASS_NAMES)} classes and "
-                        "an image size of at most 1024 pixels.")
+        raise UserError(
+            f"{path} says {model} of its model; it takes a name, {len(CLASS_NAMES)} classes and "
+            "an image size of at most 1024 pixels."
+        )
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path} holds no weights; take one that a train_*.py of this suite wrote.")
     average = state.get("ema", {})

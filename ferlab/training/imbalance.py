@@ -23,9 +23,9 @@ STRATEGIES = {
     "class-balanced": "loss weighted by the inverse effective number, beta 0.999 (Cui et al., CVPR 2019)",
     "focal": "focal loss, gamma 2, on the true label's part of the smoothed loss (Lin et al., ICCV 2017)",
     "ldam-drw": "larger margins for rarer classes, class-balanced weights in the last fifth (Cao et al., "
-                "NeurIPS 2019, but on plain logits: the paper's are cosines, times 30)",
+    "NeurIPS 2019, but on plain logits: the paper's are cosines, times 30)",
     "logit-adjust": "log class frequency added to the logits in training (Menon et al., ICLR 2021; the "
-                    "balanced softmax of Ren et al., NeurIPS 2020)",
+    "balanced softmax of Ren et al., NeurIPS 2020)",
     "post-hoc": "a share of log class frequency, fitted on val, is taken off (Menon et al., ICLR 2021)",
 }
 BETA, GAMMA, MARGIN, DEFERRED = 0.999, 2.0, 0.5, 0.8

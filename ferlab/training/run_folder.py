@@ -1,6 +1,6 @@
 """Where a run goes, what is there already, and the command that goes on with it.
 
-    folder = place("ResNet18", options)              # results/ResNet18/seed0
+folder = place("ResNet18", options)              # results/ResNet18/seed0
 """
 
 import dataclasses
@@ -46,21 +46,29 @@ def refuse(name: str, options) -> None:
     begun_in = os.path.realpath(checkpoint(name, options).parent)
     if options.resume and begun_in == os.path.realpath(folder):
         if finished:
-            raise UserError(f"{folder} is finished, and its test set was opened; its numbers are in "
-                            "metrics.json. For a longer run choose another --name or --seed and leave "
-                            "--resume out.")
+            raise UserError(
+                f"{folder} is finished, and its test set was opened; its numbers are in "
+                "metrics.json. For a longer run choose another --name or --seed and leave "
+                "--resume out."
+            )
     elif options.overwrite:
         return
     elif finished:
-        raise UserError(f"{folder} holds a finished run. To replace it type --overwrite, to keep it "
-                        "choose another --name or --seed.")
+        raise UserError(
+            f"{folder} holds a finished run. To replace it type --overwrite, to keep it "
+            "choose another --name or --seed."
+        )
     elif os.path.isfile(log):
         done = max(0, len(log.read_bytes().splitlines()) - 1)
-        raise UserError(f"{folder} holds an unfinished run of {done} epochs. To go on type "
-                        "--resume, to begin again --overwrite.")
+        raise UserError(
+            f"{folder} holds an unfinished run of {done} epochs. To go on type "
+            "--resume, to begin again --overwrite."
+        )
     elif os.path.isfile(folder / "best_model.pth"):
-        raise UserError(f"{folder} holds a trained model, best_model.pth. To replace it type --overwrite, to "
-                        "keep it choose another --name or --seed.")
+        raise UserError(
+            f"{folder} holds a trained model, best_model.pth. To replace it type --overwrite, to "
+            "keep it choose another --name or --seed."
+        )
 
 
 def same_experiment(stored, options) -> None:
@@ -73,16 +81,20 @@ def same_experiment(stored, options) -> None:
     if changed:
         listed = ", ".join(f"{cli.flag(key)} (was {getattr(stored, key)})" for key in changed)
         early = " To end it early type --resume --finish." if {"epochs", "patience"} & set(changed) else ""
-        raise UserError(f"this run was not begun with {listed}; leave that out to go on, or choose another "
-                        f"--name.{early}")
+        raise UserError(
+            f"this run was not begun with {listed}; leave that out to go on, or choose another --name.{early}"
+        )
 
 
 def resume_command(folder: Path, options, *, world: int = 1) -> str:
     """What to type to go on with the run in `folder`, which this process began as `options` say."""
     argv = ["--begin", *sys.argv[1:]]
-    typed = [word for before, word in zip(argv, argv[1:])
-             if word.split("=")[0] not in ("--overwrite", "--resume")
-             and (before != "--resume" or word.startswith("--"))]
+    typed = [
+        word
+        for before, word in zip(argv, argv[1:])
+        if word.split("=")[0] not in ("--overwrite", "--resume")
+        and (before != "--resume" or word.startswith("--"))
+    ]
     file = [] if options.resume in ("", "last") else [str(folder / "last.pth")]
     processes = os.environ.get("LOCAL_WORLD_SIZE", world)
     launcher = ["torchrun", f"--nproc_per_node={processes}"] if world > 1 else ["python"]

@@ -121,8 +121,10 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
         if world > 1:
             chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             if chosen.index >= torch.cuda.device_count():
-                raise UserError(f"there are {torch.cuda.device_count()} GPUs here; give torchrun no more "
-                                "processes than that, or --device cpu.")
+                raise UserError(
+                    f"there are {torch.cuda.device_count()} GPUs here; give torchrun no more "
+                    "processes than that, or --device cpu."
+                )
         torch.cuda.set_device(chosen)
     elif world > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", world))))
@@ -152,16 +154,20 @@ def launched() -> tuple[int, int]:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT"):
         text = os.environ.get(name)
         if text is not None and not (text.isascii() and text.isdigit()):
-            raise UserError(f"the environment has {name}={text[:40]!r}, which is not a number; type unset "
-                            f"{name}, or start with torchrun, which sets it.")
+            raise UserError(
+                f"the environment has {name}={text[:40]!r}, which is not a number; type unset "
+                f"{name}, or start with torchrun, which sets it."
+            )
         numbers[name] = None if text is None else int(text)
     rank, world = numbers["RANK"] or 0, 1 if numbers["WORLD_SIZE"] is None else numbers["WORLD_SIZE"]
     needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if world > 1 else ()
     missing = [name for name in needed if not os.environ.get(name)]
     if missing or rank >= world:
         fault = f"without {', '.join(missing)}" if missing else f"with RANK={rank}"
-        raise UserError(f"the environment has WORLD_SIZE={world} {fault}, which no launcher does; type unset "
-                        "RANK WORLD_SIZE for one process, or start several with torchrun --nproc_per_node=N.")
+        raise UserError(
+            f"the environment has WORLD_SIZE={world} {fault}, which no launcher does; type unset "
+            "RANK WORLD_SIZE for one process, or start several with torchrun --nproc_per_node=N."
+        )
     return rank, world
 
 
@@ -181,12 +187,16 @@ def in_words(error: Exception, made: Setup, *, batch_size: int, image_size: int)
     """What an error of torch's in training says of batches that are too large or too small; else nothing."""
     full = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in full):
-        return (f"the {made.device.type} memory is too small for batches of {batch_size} at {image_size} "
-                f"pixels in {made.precision}: try a smaller --batch-size or --image-size"
-                f"{', or --amp bf16' if made.precision == 'fp32' else ''}.")
+        return (
+            f"the {made.device.type} memory is too small for batches of {batch_size} at {image_size} "
+            f"pixels in {made.precision}: try a smaller --batch-size or --image-size"
+            f"{', or --amp bf16' if made.precision == 'fp32' else ''}."
+        )
     if "Expected more than 1 value per channel" in str(error):
-        return (f"--batch-size {batch_size} leaves batch norm one value of each channel at {image_size} "
-                "pixels; it needs two or more images in every process.")
+        return (
+            f"--batch-size {batch_size} leaves batch norm one value of each channel at {image_size} "
+            "pixels; it needs two or more images in every process."
+        )
     if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
         return f"--compile does not work here ({str(error).strip().splitlines()[0][:200]}); leave it out."
     if made.world_size > 1 and "by peer" in str(error):
