@@ -23,7 +23,7 @@ BROUGHT = {
     "freeze freeze-backbone freeze-layers": "all layers are trained; --lr sets how fast",
     "evaluate eval test-only val validate": "a run ends with its evaluation; predict.py asks a trained model",
     "wandb log-wandb use-wandb mlflow logger": "each run writes log.csv and metrics.json; also --tensorboard",
-    "loss criterion focal-loss class-weight class-weights weighted-loss": "--balance, which sets loss and sampling",
+    "loss criterion focal-loss class-weight class-weights weighted-loss": "--balance, for loss and sampling",
     "sampler oversample weighted-sampler": "--balance sampler, or --balance sqrt-sampler",
     "imgsz img img-size input-size crop-size train-crop-size": "--image-size",
     "batch b bs train-batch-size": "--batch-size, images a step of all processes together",
