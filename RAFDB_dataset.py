@@ -29,8 +29,8 @@ from ferlab.data.layout import Row, Source, find
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.data.rafdb import COUNTS as KNOWN_COUNTS
 from ferlab.errors import UserError, command, first_ten
+from ferlab.files import locked, replace_file
 from ferlab.synthetic.dataset import VERSION, draw_dataset
-from ferlab.training.checkpoint import replace_file
 
 SIDE = 100  # pixels
 MODES = ("RGB", "L", "CMYK", "P", "RGBA", "LA", "1")  # 8 bits a channel or fewer: Pillow makes RGB of them
@@ -102,6 +102,24 @@ class RAFDBDataset(Dataset):
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
 
 
+def load_splits(options) -> tuple[RAFDBDataset, RAFDBDataset, RAFDBDataset | None]:
+    """train, val and test, as the options of a run ask for them; no test set with --no-test.
+
+    Raises UserError where the data are not as they should be: of several processes on one machine the first
+    says why, the others that they end, too.
+    """
+    share = {"val_fraction": options.val_fraction, "skip_bad": options.skip_bad}
+    try:
+        source = open_source(options.data)
+        train = RAFDBDataset(source, "train", train_fraction=options.train_fraction, **share)
+        val = RAFDBDataset(source, "val", **share)
+        return train, val, RAFDBDataset(source, "test") if options.test else None
+    except UserError as error:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            raise
+        raise UserError("process 0 could not go on, and says why.", code=error.code) from None
+
+
 def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
     """One line: layout, images per split and class, twins across the splits, and whether the official counts
     are RAF-DB's; and a note where val has twins in train. same: what twins.pairs found, if it was asked.
@@ -134,7 +152,8 @@ def open_source(root: str | Path | Source) -> Source:
         return find(root)
     folder = cache_folder() / f"drawn-faces-{VERSION}"
     try:
-        return find(draw_dataset(folder))
+        with locked(folder.parent):
+            return find(draw_dataset(folder))
     except (ValueError, OSError) as error:
         raise UserError(f"no faces could be drawn in {folder} ({error}); remove it or make room.") from None
 
@@ -200,7 +219,12 @@ def _decoded(source: Source, split: str, *, skip_bad: bool) -> tuple[np.ndarray,
     From the cache, where it has them for just these names, labels, sizes and times, and its checksum fits.
     A split with unreadable images is not cached, so that they are named every time.
     """
-    rows, folder = source.rows[split], cache_folder()
+    with locked(folder := cache_folder()):  # of several processes one decodes, the others read what it wrote
+        return _cached(source, split, folder, skip_bad=skip_bad)
+
+
+def _cached(source: Source, split: str, folder: Path, *, skip_bad: bool) -> tuple[np.ndarray, set[int]]:
+    rows = source.rows[split]
     shape = (len(rows), 3, SIDE, SIDE)
     place = hashlib.sha256(os.fsencode(source.root.resolve())).hexdigest()[:12]
     key = hashlib.sha256(json.dumps([CACHE_VERSION, rows]).encode()).hexdigest()[:24]

@@ -26,7 +26,7 @@ from ferlab.analysis.runs import HERE, STARTS, Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.tables import Table, number
 from ferlab.errors import UserError, command
-from ferlab.training.checkpoint import replace_file
+from ferlab.files import replace_file
 from models import NAMES
 from RAFDB_dataset import KNOWN_COUNTS
 

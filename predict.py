@@ -31,7 +31,7 @@ from ferlab.errors import UserError, command
 from ferlab.inference import face_detection, photos
 from ferlab.inference.photos import shown
 from ferlab.inference.predictor import find, probabilities, trained
-from ferlab.training import runtime
+from ferlab.training.runtime import Runtime, start
 
 ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)
 
@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(paths: Sequence[str], setup: runtime.Setup, *, ensemble: bool) -> list[nn.Module]:
+def load(paths: Sequence[str], runtime: Runtime, *, ensemble: bool) -> list[nn.Module]:
     """The models, on the device. Raises UserError where there is none, or several not told to vote."""
     if not paths:
         runs = [str(file.parent) for file in map(trained, models.NAMES) if file]
@@ -68,13 +68,13 @@ def load(paths: Sequence[str], setup: runtime.Setup, *, ensemble: bool) -> list[
                 f"note: {path} was trained on drawn faces; what it says about real ones means nothing.",
                 file=sys.stderr,
             )
-    return [network.to(setup.device) for network in networks]
+    return [network.to(runtime.device) for network in networks]
 
 
 def predict(
     names: list[str],
     networks: list[nn.Module],
-    setup: runtime.Setup,
+    runtime: Runtime,
     *,
     aligned: bool = False,
     draw: Callable | None = None,
@@ -111,7 +111,7 @@ def predict(
             answers = iter(())
             if pixels := [face.pixels for found, _, _ in looked for face in found]:
                 stacked = torch.from_numpy(np.stack(pixels))
-                answers = iter(probabilities(networks, stacked, setup=setup).tolist())
+                answers = iter(probabilities(networks, stacked, runtime=runtime).tolist())
             for name, (found, data, error) in zip(part, looked):
                 rows = [{"file": name, "error": error}] if error else []
                 for number, face in enumerate(found, 1):
@@ -220,8 +220,8 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     warnings.filterwarnings("ignore", module="PIL")  # about metadata
-    setup = runtime.setup(args.device)
-    networks = load(args.model, setup, ensemble=args.ensemble)
+    runtime = start(args.device)
+    networks = load(args.model, runtime, ensemble=args.ensemble)
     names, left_out = photos.listed(args.images)
     failed = sum(left_out.values())
     if left_out:
@@ -240,7 +240,7 @@ def main() -> None:
             else:
                 yield row
 
-    rows = good(predict(names, networks, setup, aligned=args.aligned, draw=draw))
+    rows = good(predict(names, networks, runtime, aligned=args.aligned, draw=draw))
     if args.csv:
         print_csv(rows)
     elif args.json:

@@ -36,10 +36,10 @@ from ferlab.cli import flag, typed
 from ferlab.data.layout import is_drawn
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError, command
+from ferlab.files import write_atomically
 from ferlab.options import Options
 from ferlab.training import runtime
 from ferlab.training.batches import Batches
-from ferlab.training.checkpoint import write_atomically
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.run_folder import place
 from RAFDB_dataset import RAFDBDataset

@@ -5,29 +5,22 @@ python train_ViT-B16.py [--data PATH] [--help]   # or: torchrun --nproc_per_node
 
 from ferlab.errors import command
 from models import build
+from RAFDB_dataset import load_splits
 from train_function import parse, train
 
 RECIPES = {
     "imagenet": dict(epochs=20, batch_size=64, lr=3e-5, weight_decay=0.05, warmup_epochs=3, image_size=224),
-    "none": dict(
-        epochs=30,
-        batch_size=64,
-        lr=3e-4,
-        weight_decay=0.3,
-        warmup_epochs=3,
-        augment=0.5,
-        balance="sqrt-sampler",
-        image_size=96,
-        patch_keep=0.5,
-    ),
-}
+    "none": dict(epochs=30, batch_size=64, lr=3e-4, weight_decay=0.3, warmup_epochs=3, augment=0.5,
+                 balance="sqrt-sampler", image_size=96, patch_keep=0.5),
+}  # fmt: skip
 
 
 @command
 def main():
     options = parse("ViT-B16", RECIPES)
+    train_set, val_set, test_set = load_splits(options)
     model = build("ViT-B16", image_size=options.image_size, weights=options.initial, seed=options.seed)
-    train(model, options)
+    train(model, train_set, val_set, test_set, options)
 
 
 if __name__ == "__main__":

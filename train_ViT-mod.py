@@ -5,28 +5,21 @@ python train_ViT-mod.py [--data PATH] [--help]   # or: torchrun --nproc_per_node
 
 from ferlab.errors import command
 from models import build
+from RAFDB_dataset import load_splits
 from train_function import parse, train
 
 RECIPES = {
-    "none": dict(
-        epochs=30,
-        batch_size=64,
-        lr=3e-4,
-        weight_decay=0.3,
-        warmup_epochs=3,
-        augment=0.5,
-        balance="sqrt-sampler",
-        image_size=100,
-        patch_keep=0.25,
-    )
-}
+    "none": dict(epochs=30, batch_size=64, lr=3e-4, weight_decay=0.3, warmup_epochs=3, augment=0.5,
+                 balance="sqrt-sampler", image_size=100, patch_keep=0.25),
+}  # fmt: skip
 
 
 @command
 def main():
     options = parse("ViT-mod", RECIPES)
+    train_set, val_set, test_set = load_splits(options)
     model = build("ViT-mod", image_size=options.image_size, weights=options.initial, seed=options.seed)
-    train(model, options)
+    train(model, train_set, val_set, test_set, options)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from ferlab.errors import UserError
-from ferlab.training.checkpoint import write_atomically
+from ferlab.files import write_atomically
 from models import NAMES
 
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"

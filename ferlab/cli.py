@@ -67,13 +67,27 @@ MEANT = {
 }
 
 
+ROLES = {
+    "recipe": "the recipe (another value makes another experiment)",
+    "run": "the run (another run of the same recipe)",
+    "machine": "where and how (changes nothing that is learnt)",
+}
+
+
 def option(
-    default, help: str, *, choices: Sequence[str] = (), low: float | None = None, high: float | None = None
+    default,
+    help: str,
+    *,
+    role: str,
+    choices: Sequence[str] = (),
+    low: float | None = None,
+    high: float | None = None,
 ):
-    """A dataclass field with its one line of help and the values it may take (low and high included)."""
-    return dataclasses.field(
-        default=default, metadata={"help": help, "choices": choices, "low": low, "high": high}
-    )
+    """A dataclass field with its one line of help, its role and the values it may take (low and high
+    included).
+    """
+    rules = {"help": help, "role": role, "choices": choices, "low": low, "high": high}
+    return dataclasses.field(default=default, metadata=rules)
 
 
 def flag(name: str) -> str:
@@ -81,22 +95,22 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
+def typed(cls: type[T], argv: Sequence[str], *, description: str = "", used: T | None = None) -> dict:
     """What was typed, as {field: value}. Raises UserError for unknown flags, with the closest one there
-    is.
+    is. `used` are the options without anything typed, which --help shows.
     """
     fields = {flag(f.name): f for f in dataclasses.fields(cls)}
     parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    groups = {role: parser.add_argument_group(title) for role, title in ROLES.items()}
     for name, f in fields.items():
-        text = f.metadata["help"] + ("" if f.default == "" else f" (default {f.default})")
+        value, group = getattr(used or cls, f.name), groups[f.metadata["role"]]
+        text = (f.metadata["help"] + ("" if value == "" else f" (default {value})")).replace("%", "%%")
         if f.name == "resume":
-            parser.add_argument(name, nargs="?", const="last", metavar="PATH", help=text, type=_path)
+            group.add_argument(name, nargs="?", const="last", metavar="PATH", help=text, type=_path)
         elif isinstance(f.default, bool):
-            parser.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
+            group.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
         else:
-            parser.add_argument(
-                name, type=type(f.default), metavar=f.name.upper(), help=text.replace("%", "%%")
-            )
+            group.add_argument(name, type=type(f.default), metavar=f.name.upper(), help=text)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         wrong = unknown[0].split("=")[0]
@@ -112,6 +126,13 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "") -> dict:
         if isinstance(value, list):  # what argparse makes of --name=--
             raise UserError(f"{flag(name)} cannot be --.")
     return vars(known)
+
+
+def peek(argv: Sequence[str], name: str) -> str | None:
+    """The value that the flag `name` has in argv, before anything is checked."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument(name, dest="value")
+    return parser.parse_known_args(argv)[0].value
 
 
 def _brought(wrong: str) -> str:
@@ -144,7 +165,7 @@ def check(options) -> None:
             close = difflib.get_close_matches(str(value), rules["choices"], 1, 0.4)
             close = [meant] if meant in rules["choices"] else close
             hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(rules['choices'])}."
-            raise UserError(f"{flag(f.name)} {value} is none; {hint}")
+            raise UserError(f"{flag(f.name)} {value} is not a valid value; {hint}")
         low, high = rules["low"], rules["high"]
         too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
         if too_low or too_high or value == math.inf:

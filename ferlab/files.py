@@ -1,11 +1,19 @@
-"""Files from elsewhere: opened only where they are files, since reading a pipe or a device may never end.
+"""Files from elsewhere, opened only where they are files, since reading a pipe or a device may never end; and
+replaced whole or not at all; and locks.
 
 data = read_regular("photo.jpg", limit=64 << 20)
+write_atomically(Path("log.csv"), lambda file: file.write(b"epoch"))
+with locked(Path("cache")): ...                      # other processes wait meanwhile
 """
 
+import contextlib
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+from ferlab.errors import UserError
 
 KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -29,3 +37,70 @@ def _refuse(path: str | Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((name for test, name in KINDS if test(status.st_mode)), "something else")
         raise OSError(22, f"it is {kind}, not a file", str(path))
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """A lock on `folder`, which ends with the block or with the process. Without `wait` BlockingIOError is
+    raised where another process has it. Where the system or the file system has no locks, nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system that has no locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace `path` by what `write(file)` writes: whole or not at all, also when the machine dies halfway.
+
+    Raises what goes wrong in writing, OSError as a rule; the file that stood there before is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the new name must reach the disk too; not every file system can
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """`replace_file` for a run's folder: raises UserError (exit code 4) where it cannot be written."""
+    try:
+        replace_file(path, write)
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        reason = getattr(error, "strerror", None) or "disk full?"
+        kept = "; the file that stood there is untouched" if os.path.exists(path) else ""
+        raise UserError(
+            f"{path} could not be written ({reason}){kept}. Make room or choose another --output, then go on "
+            "with --resume.",
+            code=4,
+        ) from None
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half written in `folder`."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()

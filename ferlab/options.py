@@ -1,52 +1,68 @@
-"""Every knob of a run, with its unit, its default and the values that it may take.
+"""Every knob of a run, with its unit, its default, the values that it may take, and its role.
 
-options = Options(epochs=20)                         # a train script: train_function.parse(name, RECIPES)
+    options = Options(epochs=20)                         # a train script: train_function.parse(name, RECIPES)
+    names("recipe")                                      # ("epochs", "batch_size", ...)
+
+Roles: a `recipe` option makes another experiment, a `run` option another run of the same one; a `machine`
+option says where, and changes nothing that is learnt. What may change on --resume, which runs are one group,
+what a results page calls a departure from the recipe and the groups of --help all follow from the role.
 """
 
+import dataclasses
 from dataclasses import dataclass
+from functools import partial
 
 from ferlab.cli import option
 from ferlab.training.imbalance import STRATEGIES
+
+recipe, run, machine = (partial(option, role=role) for role in ("recipe", "run", "machine"))
 
 
 @dataclass
 class Options:
     """Every knob. A script's recipe overrides these defaults, the command line overrides the recipe."""
 
-    data: str = option("raf-db-dataset", "folder or .zip of RAF-DB; or synthetic for drawn faces")
-    output: str = option("results", "folder for the runs")
-    name: str = option("", "name of the run (default seed<seed>, on drawn faces drawn-seed<seed>)")
-    seed: int = option(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)
-    epochs: int = option(60, "passes over the training images", low=1)
-    batch_size: int = option(64, "images a step, all processes together", low=1)
-    lr: float = option(1e-3, "highest learning rate", low=0)
-    weight_decay: float = option(0.05, "AdamW's, for matrices and kernels only", low=0)
-    warmup_epochs: float = option(2.0, "epochs of linear warm-up before the cosine", low=0)
-    image_size: int = option(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
-    start_size: int = option(0, "pixels a side in the first epochs, later more (0: off)", low=0, high=1024)
-    patch_keep: float = option(1.0, "share of its patches that a ViT sees in training", low=0.05, high=1)
-    weights: str = option("none", "imagenet, none, or the path of a checkpoint to start from")
-    balance: str = option("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
-    label_smoothing: float = option(0.1, "share of every label given to all classes", low=0, high=0.99)
-    augment: float = option(1.0, "strength of the augmentation (0: none)", low=0, high=4)
-    ema: float = option(0.998, "decay of the weights' moving average (0: off)", low=0, high=0.99999)
-    grad_clip: float = option(1.0, "largest norm of the gradient (0: off)", low=0)
-    patience: int = option(0, "stop after this many epochs without a better val macro-F1 (0: never)", low=0)
-    val_fraction: float = option(0.1, "share of the training images to choose by", low=0.01, high=0.5)
-    train_fraction: float = option(1.0, "share of the remaining training images to use", low=0.001, high=1)
-    resolution: int = option(0, "first reduce the faces to N x N pixels (0: as they are)", low=0, high=100)
-    device: str = option("auto", "auto, cpu, cuda or cuda:N")
-    amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
-    compile: bool = option(False, "torch.compile the model (pays back in long runs on a GPU)")
-    resume: str = option("", "go on from the run's last.pth, or from the checkpoint PATH")
-    finish: bool = option(False, "with --resume: train no further, evaluate and finish what is there")
-    overwrite: bool = option(False, "replace a run that is there already")
-    skip_bad: bool = option(False, "leave unreadable training images out (they are counted)")
-    tensorboard: bool = option(False, "write TensorBoard files too, where it is installed")
-    deterministic: bool = option(False, "the same numbers every time, on one machine and version")
-    test: bool = option(True, "open the test set at the end; --no-test for trials, which val judges")
+    epochs: int = recipe(60, "passes over the training images", low=1)
+    batch_size: int = recipe(64, "images a step, all processes together", low=1)
+    lr: float = recipe(1e-3, "highest learning rate", low=0)
+    weight_decay: float = recipe(0.05, "AdamW's, for matrices and kernels only", low=0)
+    warmup_epochs: float = recipe(2.0, "epochs of linear warm-up before the cosine", low=0)
+    image_size: int = recipe(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
+    start_size: int = recipe(0, "pixels a side in the first epochs, later more (0: off)", low=0, high=1024)
+    patch_keep: float = recipe(1.0, "share of its patches that a ViT sees in training", low=0.05, high=1)
+    weights: str = recipe("none", "imagenet, none, or the path of a checkpoint to start from")
+    balance: str = recipe("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
+    label_smoothing: float = recipe(0.1, "share of every label given to all classes", low=0, high=0.99)
+    augment: float = recipe(1.0, "strength of the augmentation (0: none)", low=0, high=4)
+    ema: float = recipe(0.998, "decay of the weights' moving average (0: off)", low=0, high=0.99999)
+    grad_clip: float = recipe(1.0, "largest norm of the gradient (0: off)", low=0)
+    patience: int = recipe(0, "stop after this many epochs without a better val macro-F1 (0: never)", low=0)
+    val_fraction: float = recipe(0.1, "share of the training images to choose by", low=0.01, high=0.5)
+    train_fraction: float = recipe(1.0, "share of the remaining training images to use", low=0.001, high=1)
+    resolution: int = recipe(0, "first reduce the faces to N x N pixels (0: as they are)", low=0, high=100)
+    skip_bad: bool = recipe(False, "leave unreadable training images out (they are counted)")
+
+    seed: int = run(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)
+    amp: str = run("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
+    deterministic: bool = run(False, "the same numbers every time, on one machine and version")
+    test: bool = run(True, "open the test set at the end; --no-test for trials, which val judges")
+
+    data: str = machine("raf-db-dataset", "folder or .zip of RAF-DB; or synthetic for drawn faces")
+    output: str = machine("results", "folder for the runs")
+    name: str = machine("", "name of the run (default seed<seed>, on drawn faces drawn-seed<seed>)")
+    device: str = machine("auto", "auto, cpu, cuda or cuda:N")
+    compile: bool = machine(False, "torch.compile the model (pays back in long runs on a GPU)")
+    resume: str = machine("", "go on from the run's last.pth, or from the checkpoint PATH")
+    finish: bool = machine(False, "with --resume: train no further, evaluate and finish what is there")
+    overwrite: bool = machine(False, "replace a run that is there already")
+    tensorboard: bool = machine(False, "write TensorBoard files too, where it is installed")
 
     @property
     def initial(self) -> str:
         """The weights to build the model with: a resumed run brings its own."""
         return "none" if self.resume else self.weights
+
+
+def names(*roles: str) -> tuple[str, ...]:
+    """The options that have one of these roles."""
+    return tuple(f.name for f in dataclasses.fields(Options) if f.metadata["role"] in roles)

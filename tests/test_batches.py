@@ -7,18 +7,18 @@ import torch
 
 from ferlab.training import augment
 from ferlab.training.batches import Batches, degrade
-from ferlab.training.runtime import Setup, generator
+from ferlab.training.runtime import Runtime, generator
 
 IMAGES = torch.randint(0, 256, (23, 3, 40, 40), generator=generator(1), dtype=torch.uint8)
 NUMBERS = torch.arange(23)  # as labels: every image says which one it is
 
 
-def setup(rank: int = 0, world: int = 1, place: str = "cpu") -> Setup:
-    return Setup(torch.device(place), None, rank, world)
+def runtime(rank: int = 0, world: int = 1, place: str = "cpu") -> Runtime:
+    return Runtime(torch.device(place), None, rank, world)
 
 
 def batches(*, rank: int = 0, world: int = 1, **more) -> Batches:
-    return Batches(IMAGES, NUMBERS, 32, setup(rank, world), **more)
+    return Batches(IMAGES, NUMBERS, 32, runtime(rank, world), **more)
 
 
 def epoch(data: Batches, batch_size: int = 4, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -117,7 +117,7 @@ def test_images_left_on_the_host_come_one_ahead_and_make_the_same_batches(monkey
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_images_left_on_the_host_make_the_same_batches_on_a_gpu():
-    resident, on_host = (Batches(IMAGES, NUMBERS, 32, setup(place="cuda"), share=s) for s in (0.5, 0.0))
+    resident, on_host = (Batches(IMAGES, NUMBERS, 32, runtime(place="cuda"), share=s) for s in (0.5, 0.0))
     assert resident.resident and not on_host.resident
     for (x, y), (expected_x, expected_y) in zip(epoch(on_host), epoch(resident), strict=True):
         assert x.is_cuda and torch.equal(x, expected_x) and torch.equal(y, expected_y)

@@ -20,7 +20,8 @@ from trees import as_a_user
 import models
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
-from ferlab.training.checkpoint import FORMAT, CheckpointWriter, digest, read, save, sweep, write_atomically
+from ferlab.files import remove_temporaries, write_atomically
+from ferlab.training.checkpoint import FORMAT, CheckpointWriter, digest, read, save
 
 
 def state(**changes) -> dict:
@@ -308,7 +309,7 @@ def test_a_folder_without_the_right_to_write_or_read():
 def test_sweep_removes_only_what_was_left_half_written(path):
     for name in (".last.pth.123.tmp", ".log.csv.9.tmp", "notes.tmp", ".hidden"):
         (path.parent / name).write_text("x")
-    sweep(path.parent)
+    remove_temporaries(path.parent)
     assert {p.name for p in path.parent.iterdir()} == {"last.pth", "notes.tmp", ".hidden"}
 
 
@@ -321,7 +322,7 @@ def run_state(epoch: int, *, best: int) -> dict:
     )
 
 
-def test_keeper_writes_both_files_and_flushes_what_it_held_back(tmp_path, monkeypatch):
+def test_the_writer_writes_both_files_and_at_its_end_what_it_held_back(tmp_path, monkeypatch):
     monkeypatch.setattr(CheckpointWriter, "WAIT", 0)
     writer = CheckpointWriter(tmp_path)
     writer.keep(run_state(1, best=1))
@@ -333,13 +334,15 @@ def test_keeper_writes_both_files_and_flushes_what_it_held_back(tmp_path, monkey
     held["weights"]["a"] += 100  # and what the training does next must not change it
     assert read(tmp_path / "last.pth")["epoch"] == 2
     assert read(tmp_path / "best_model.pth")["best"]["epoch"] == 1
-    writer.flush()
+    with writer:
+        pass
     last, best = read(tmp_path / "last.pth"), read(tmp_path / "best_model.pth")
     assert last["epoch"] == 3 and last["weights"]["a"].tolist() == [3, 3, 3]
     assert best["best"] == {"epoch": 3, "macro_f1": 0.5} and best["weights"]["a"].tolist() == [3, 3, 3]
     assert "optimizer" not in best and len(best["normalisation"]["mean"]) == 3
     shutil.rmtree(tmp_path)
-    writer.flush()  # nothing is left to write
+    with writer:  # nothing is left to write
+        pass
     CheckpointWriter(tmp_path, enabled=False).keep(run_state(1, best=1))
     assert not tmp_path.exists()
 

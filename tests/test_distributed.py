@@ -30,6 +30,7 @@ SCRIPT = textwrap.dedent("""
     import models
     from ferlab.errors import command
     from models.ConvNet import ConvNet
+    from RAFDB_dataset import load_splits
     from train_function import parse, train
 
     @command
@@ -37,7 +38,7 @@ SCRIPT = textwrap.dedent("""
         options = parse("ConvNet", {"none": {}})
         model = models.build("ConvNet", image_size=options.image_size, seed=options.seed)
         model.classifier[3].p = model.classifier[6].p = 0.0
-        train(model, options)
+        train(model, *load_splits(options), options)
 
     main()
 """)

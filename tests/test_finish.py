@@ -10,6 +10,7 @@ from test_resume import contents, stopped_in_epoch_2
 from test_train import RECIPES, folder, rows, run
 
 import models
+import train_function
 from ferlab.analysis.runs import collect
 from ferlab.errors import UserError
 from ferlab.inference.predictor import probabilities
@@ -65,7 +66,7 @@ def test_closed_runs_do_not_stand_beside_whole_ones(options):
 def test_with_nothing_to_cut_off_the_run_is_done_as_ever(options):
     stopped_in_epoch_2(replace(options, epochs=2))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TypeError):
-        patch.setattr("ferlab.training.report.Run.finish", None)
+        patch.setattr(train_function, "_predict", None)
         run(options, epochs=2, resume="last")
     assert run(options, epochs=2, resume="last", finish=True)["finished"] == "all epochs done"
 
@@ -86,7 +87,7 @@ def test_it_goes_with_resume_and_does_not_come_back(options):
     assert os.listdir(options.output) == []
     stopped_in_epoch_2(options)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TypeError):
-        patch.setattr("ferlab.training.report.Run.finish", None)
+        patch.setattr(train_function, "_predict", None)
         run(options, resume="last", finish=True)
     last = f"{folder(options)}/last.pth"
     assert read(last)["options"]["finish"] and not parse("ConvNet", RECIPES, ["--resume", last]).finish

@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from ferlab.training.checkpoint import read, save, sweep
+from ferlab.files import remove_temporaries
+from ferlab.training.checkpoint import read, save
 from ferlab.training.interrupt import Interrupt
+from ferlab.training.runtime import Runtime
 
 KILLS = int(os.environ.get("KILLS", 40))
+ALONE = Runtime(torch.device("cpu"), None)
 MODEL = {"name": "ConvNet", "num_classes": 7, "image_size": 100}
 
 
@@ -46,7 +49,7 @@ def test_a_checkpoint_survives_sigkill_at_any_moment(tmp_path):
         assert state["epoch"] > epoch and (state["weights"]["a"] == state["epoch"]).all()
         epoch = state["epoch"]
         half_written += any(tmp_path.glob(".*.tmp"))
-        sweep(tmp_path)
+        remove_temporaries(tmp_path)
         assert list(tmp_path.iterdir()) == [path]
     print(f"{KILLS} of {KILLS} kills survived, {half_written} of them in the middle of a write")
     assert half_written > KILLS / 10  # else the kills came at moments that test nothing
@@ -54,18 +57,18 @@ def test_a_checkpoint_survives_sigkill_at_any_moment(tmp_path):
 
 def test_signals_become_a_flag_and_the_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with Interrupt() as interrupt:
+    with Interrupt(ALONE, command="python train_x.py --resume") as interrupt:
         assert interrupt.number == 0
         signal.raise_signal(signal.SIGTERM)
         assert interrupt.number == signal.SIGTERM
         signal.raise_signal(signal.SIGTERM)  # schedulers send it more than once
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
-    with Interrupt() as again:
+    with Interrupt(ALONE, command="python train_x.py --resume") as again:
         assert again.number == 0
 
 
 def test_a_second_ctrl_c_ends_at_once():
-    with Interrupt() as interrupt:
+    with Interrupt(ALONE, command="python train_x.py --resume") as interrupt:
         signal.raise_signal(signal.SIGINT)
         assert interrupt.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
@@ -75,7 +78,7 @@ def test_a_second_ctrl_c_ends_at_once():
 
 def test_handlers_come_back_after_an_error():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(ValueError), Interrupt():
+    with pytest.raises(ValueError), Interrupt(ALONE, command="python train_x.py --resume"):
         raise ValueError
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -85,7 +88,7 @@ def test_in_another_thread_there_is_no_flag_but_it_works():
     numbers = []
 
     def run():
-        with Interrupt() as interrupt:
+        with Interrupt(ALONE, command="python train_x.py --resume") as interrupt:
             numbers.append(interrupt.number)
 
     thread = threading.Thread(target=run)

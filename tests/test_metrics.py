@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from ferlab.analysis import metrics
 from ferlab.data.rafdb import CLASS_NAMES
-from ferlab.training import runtime
+from ferlab.training.runtime import Runtime
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def test_confusion_matrix_is_additive():
 
 def test_cost_of_a_known_network():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5, bias=False))
-    setup = runtime.Setup(torch.device("cpu"), None)
-    cost = metrics.cost(model, 2, setup=setup)
+    runtime = Runtime(torch.device("cpu"), None)
+    cost = metrics.cost(model, 2, runtime=runtime)
     assert cost["parameters"] == 60
     assert cost["gflops"] == pytest.approx(2 * 60 / 1e9)  # a multiply and an add for each weight
     assert cost["latency_ms"] > 0 and cost["images_per_second"] > 0

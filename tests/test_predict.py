@@ -108,8 +108,8 @@ def test_a_folder_of_aligned_faces(drawn, run, start):
     assert code == 0 and err == [] and len(found) == 70
     assert [row["file"] for row in found] == sorted(row["file"] for row in found)
     test = RAFDBDataset(drawn, "test")
-    network, setup = models.load(run / "best_model.pth"), runtime.setup("cpu")
-    direct = dict(zip(test.names, probabilities([network], test.images, setup=setup).tolist()))
+    network, cpu = models.load(run / "best_model.pth"), runtime.start("cpu")
+    direct = dict(zip(test.names, probabilities([network], test.images, runtime=cpu).tolist()))
     assert len({row["expression"] for row in found}) > 1  # or the next lines would say little
     for row in found:
         p = [float(row[name]) for name in CLASS_NAMES]

@@ -22,6 +22,7 @@ from ferlab.training import report
 from ferlab.training.checkpoint import read
 from ferlab.training.ema import EMA
 from ferlab.training.resizing import first_full, size_at
+from RAFDB_dataset import load_splits
 from train_function import parse
 
 
@@ -221,7 +222,7 @@ def test_a_start_size_that_cannot_be(options, name, size, start, said):
     model.built = {"name": name, "num_classes": 7, "image_size": size}
     options.image_size, options.start_size = size, start
     with pytest.raises(UserError, match=f"--start-size.*{said}"):
-        train_function.train(model, options)
+        train_function.train(model, *load_splits(options), options)
 
 
 def test_a_recipe_s_start_size_is_for_its_own_image_size():
@@ -237,4 +238,4 @@ def test_the_table_s_titles_stand_over_their_columns(tiny, capsys):
     lines = capsys.readouterr().out.splitlines()
     titles = next(line for line in lines if line.startswith("epoch"))
     row = lines[lines.index(titles) + 1].removesuffix("  *")
-    assert len(titles) == len(row) == sum(width + 2 for _, width, _ in report.COLUMNS) - 2
+    assert len(titles) == len(row) == sum(width + 2 for _, width, _, _ in report.COLUMNS.values()) - 2

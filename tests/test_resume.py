@@ -18,7 +18,6 @@ import ferlab.analysis.metrics
 import ferlab.training.checkpoint
 import train_function
 from ferlab.errors import Stopped, UserError
-from ferlab.training import runtime
 from ferlab.training.checkpoint import read, save
 from ferlab.training.run_folder import resume_command
 from train_function import parse
@@ -177,7 +176,7 @@ def test_a_run_goes_on_elsewhere_and_can_be_stopped_there_at_once(options):
 def test_a_run_out_of_patience_trains_no_further_epoch_on_resume(options):
     impatient = replace(options, lr=0.0, ema=0.0, epochs=9, patience=2)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TypeError):
-        patch.setattr(train_function.Run, "finish", None)
+        patch.setattr(train_function, "_predict", None)
         run(impatient)
     assert run(replace(impatient, resume="last"))["epochs"] == 3
 
@@ -214,14 +213,14 @@ def test_broken_options_json(options, broken):
 @pytest.mark.parametrize("first", [False, True])
 def test_precision_may_change_on_the_way(options, monkeypatch, first):
     """From a CPU, whose precision needs no scaling, to a GPU in fp16 and back; here the scaler only."""
-    setup, scales = runtime.setup, iter([first, not first])
+    start, scales = train_function.start, iter([first, not first])
 
-    def setup_with_scaler(*args, **kwargs):
-        made = setup(*args, **kwargs)
-        made.scaler = torch.amp.GradScaler("cpu", enabled=next(scales))
-        return made
+    def start_with_scaler(*args, **kwargs):
+        runtime = start(*args, **kwargs)
+        runtime.scaler = torch.amp.GradScaler("cpu", enabled=next(scales))
+        return runtime
 
-    monkeypatch.setattr(runtime, "setup", setup_with_scaler)
+    monkeypatch.setattr(train_function, "start", start_with_scaler)
     stopped_in_epoch_2(options)
     assert bool(read(f"{folder(options)}/last.pth")["scaler"]) == first
     assert run(options, resume="last")["epochs"] == 3

@@ -23,7 +23,8 @@ from ferlab.synthetic.dataset import draw_dataset
 from ferlab.training import augment
 from ferlab.training.checkpoint import read
 from ferlab.training.imbalance import Balance
-from ferlab.training.report import FILES
+from ferlab.training.run_folder import FILES
+from RAFDB_dataset import load_splits
 from train_function import parse, train
 
 RECIPES = {"imagenet": {"epochs": 3, "lr": 1e-4}, "none": {"epochs": 5, "lr": 1e-3}}
@@ -33,7 +34,7 @@ TIMES = ("images_per_second", "seconds")
 def run(options, name="ConvNet", **changes):
     options = dataclasses.replace(options, **changes)
     model = models.build(name, image_size=options.image_size, weights=options.initial, seed=options.seed)
-    return train(model, options)
+    return train(model, *load_splits(options), options)
 
 
 def folder(options, name="ConvNet"):
@@ -48,9 +49,9 @@ def rows(path):
 def test_the_image_size_is_the_model_s(options):
     model = models.build("ConvNet", image_size=40)
     with pytest.raises(UserError, match="the model takes 40 pixels, not 64"):
-        train(model, dataclasses.replace(options, image_size=64))
+        train(model, *load_splits(options), dataclasses.replace(options, image_size=64))
     assert os.listdir(options.output) == []
-    train(model, dataclasses.replace(options, image_size=0, epochs=1))
+    train(model, *load_splits(options), dataclasses.replace(options, image_size=0, epochs=1))
     with open(f"{folder(options)}/options.json") as file:
         assert json.load(file)["image_size"] == 40
 

@@ -8,11 +8,12 @@ import time
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferlab.data.rafdb import CLASS_NAMES
-from ferlab.training.runtime import Setup
+from ferlab.training.runtime import Runtime
 
 BINS, RESAMPLES = 15, 2000
 
@@ -99,6 +100,26 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
     ]
 
 
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature, 0.25 to 4, by which to divide these (val) logits so that their likelihood is highest
+    (Guo et al., ICML 2017): above 1 the model was too sure, below 1 not sure enough.
+    """
+    candidates = torch.logspace(-2, 2, 401, base=2.0)
+    losses = [F.cross_entropy(logits / t, labels) for t in candidates]
+    return float(candidates[int(torch.stack(losses).argmin())])
+
+
+def calibrated(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
+    """NLL and ECE of probabilities (N, C) after their logits were divided by `temperature`."""
+    scaled = np.maximum(probabilities, 1e-12) ** (1 / temperature)
+    scaled /= scaled.sum(1, keepdims=True)
+    bins = reliability(scaled, labels)
+    return {
+        "nll": float(-np.log(np.maximum(scaled[np.arange(len(labels)), labels], 1e-12)).mean()),
+        "ece": float(sum(b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / len(labels)),
+    }
+
+
 def intervals(predicted: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> dict[str, list[float]]:
     """95 % percentile bootstrap intervals from 2,000 seeded resamples of the images, for the three main
     numbers.
@@ -114,17 +135,17 @@ def intervals(predicted: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> di
     }
 
 
-def cost(model: nn.Module, image_size: int, *, setup: Setup) -> dict:
+def cost(model: nn.Module, image_size: int, *, runtime: Runtime) -> dict:
     """Parameters, GFLOPs (2 per multiply-add) and latency of one image, images/s of a batch of 64, on the
     run's device.
     """
     model = model.eval()
-    x = torch.rand(64, 3, image_size, image_size, device=setup.device)
+    x = torch.rand(64, 3, image_size, image_size, device=runtime.device)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
             model(x[:1])
-        with setup.autocast():
-            single, batch = _seconds(model, x[:1], setup, 10), _seconds(model, x, setup, 3)
+        with runtime.autocast():
+            single, batch = _seconds(model, x[:1], runtime, 10), _seconds(model, x, runtime, 3)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "gflops": counter.get_total_flops() / 1e9,
@@ -133,11 +154,11 @@ def cost(model: nn.Module, image_size: int, *, setup: Setup) -> dict:
     }
 
 
-def _seconds(model: nn.Module, x: Tensor, setup: Setup, repeats: int) -> float:
+def _seconds(model: nn.Module, x: Tensor, runtime: Runtime, repeats: int) -> float:
     times = []
     for _ in range(repeats + 1):  # the first one warms up
         start = time.perf_counter()
         model(x)
-        setup.synchronize()
+        runtime.synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ferlab.analysis.tables import Table, number
 from ferlab.errors import UserError
-from ferlab.training.checkpoint import write_atomically
+from ferlab.files import write_atomically
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 ABOUT = """\

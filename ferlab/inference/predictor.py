@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ferlab.errors import UserError
-from ferlab.training import augment, runtime
+from ferlab.training import augment
 from ferlab.training.batches import degrade
+from ferlab.training.runtime import Runtime
 
 BATCH = 256
 
@@ -73,20 +74,18 @@ def inputs(model: nn.Module, faces: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def probabilities(
-    models: Sequence[nn.Module], faces: Tensor, *, setup: runtime.Setup | None = None
-) -> Tensor:
+def probabilities(models: Sequence[nn.Module], faces: Tensor, *, runtime: Runtime | None = None) -> Tensor:
     """float32 (N, 7) on the host for uint8 faces (N, 3, 100, 100): the mean of the models' probabilities.
 
-    The models must be on `setup`'s device and in eval mode; without `setup` all runs on the CPU in fp32.
+    The models must be on `runtime`'s device and in eval mode; without `runtime` all runs on the CPU in fp32.
     """
-    setup = setup or runtime.Setup(torch.device("cpu"), None)
+    runtime = runtime or Runtime(torch.device("cpu"), None)
     answers = []
     for batch in faces.split(BATCH):
         total = torch.zeros(())
         for model in models:
-            with setup.autocast():
-                logits = model(inputs(model, batch.to(setup.device)))
+            with runtime.autocast():
+                logits = model(inputs(model, batch.to(runtime.device)))
             total = total + logits.float().softmax(1).cpu()
         answers.append(total / len(models))
     return torch.cat(answers)

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ferlab.training import augment
-from ferlab.training.runtime import Setup
+from ferlab.training.runtime import Runtime
 
 SHARE = 0.4  # of the device's free memory that images may take
 
 
 class Batches:
-    """Images uint8 (N, 3, H, W) and labels (N,) ready for `setup.device`; all floats are (B, 3, size, size).
+    """Images uint8 (N, 3, H, W), labels (N,) ready for `runtime.device`; all floats are (B, 3, size, size).
 
     `resolution` above 0 first reduces the images to that many pixels a side, once, as a smaller face would
     look.
@@ -28,18 +28,19 @@ class Batches:
         images: Tensor,
         labels: Tensor,
         size: int,
-        setup: Setup,
+        runtime: Runtime,
         *,
         channels_last: bool = False,
         resolution: int = 0,
         share: float = SHARE,
     ) -> None:
-        self.size, self.setup, self.labels = size, setup, labels.to(setup.device)
+        self.size, self.runtime, self.labels = size, runtime, labels.to(runtime.device)
+        self.host_labels = labels
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         if resolution:
             images = degrade(images, resolution)
-        self.resident = setup.device.type == "cpu" or images.nbytes <= share * torch.cuda.mem_get_info()[0]
-        self.images = images.to(setup.device) if self.resident else images
+        self.resident = runtime.device.type == "cpu" or images.nbytes <= share * torch.cuda.mem_get_info()[0]
+        self.images = images.to(runtime.device) if self.resident else images
         self._copying = None if self.resident else torch.cuda.Stream()
 
     def __len__(self) -> int:
@@ -51,19 +52,19 @@ class Batches:
         batch_size counts all processes; each takes its own equal part of every batch. What does not fill a
         last batch is left out (other images in every epoch), so that all batches have one shape.
         """
-        setup, mine = self.setup, batch_size // self.setup.world_size
+        runtime, mine = self.runtime, batch_size // self.runtime.world_size
         steps = len(order) // batch_size
         part = torch.arange(steps * batch_size).view(steps, batch_size)[
-            :, setup.rank * mine : (setup.rank + 1) * mine
+            :, runtime.rank * mine : (runtime.rank + 1) * mine
         ]
-        draws = draws.take(part.flatten()).to(setup.device)
+        draws = draws.take(part.flatten()).to(runtime.device)
         order = order[part.flatten()]
         for i, (images, labels) in enumerate(self._fetch(order, mine)):
             yield self._ready(images, draws.take(slice(i * mine, (i + 1) * mine))), labels
 
     def evaluate(self, batch_size: int) -> Iterator[Tensor]:
-        """This process's images in order, every world-th one, unvaried."""
-        mine = torch.arange(self.setup.rank, len(self), self.setup.world_size)
+        """This process's images in order, every world_size-th one, unvaried."""
+        mine = torch.arange(self.runtime.rank, len(self), self.runtime.world_size)
         for images, _ in self._fetch(mine, batch_size):
             yield self._ready(images, None)
 
@@ -71,7 +72,7 @@ class Batches:
         return augment.apply(images, self.size, draws).contiguous(memory_format=self.format)
 
     def _fetch(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        on_device = order.to(self.setup.device)
+        on_device = order.to(self.runtime.device)
         parts = zip(order.split(batch_size), on_device.split(batch_size))
         if self.resident:
             for _, index in parts:
@@ -81,7 +82,7 @@ class Batches:
         for host_index, index in parts:
             host = self.images[host_index].pin_memory()
             with torch.cuda.stream(self._copying):
-                images = host.to(self.setup.device, non_blocking=True)
+                images = host.to(self.runtime.device, non_blocking=True)
             if ahead is not None:
                 yield self._arrived(*ahead)
             ahead = images, index

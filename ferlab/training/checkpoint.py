@@ -5,7 +5,6 @@ weights_only=True)` opens it. No state of a random generator is in it: every epo
 epoch).
 """
 
-import contextlib
 import copy
 import hashlib
 import os
@@ -15,81 +14,19 @@ import struct
 import time
 import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.files import write_atomically
 from ferlab.training.augment import MEAN, STD
 
 FORMAT = 2
 MODEL = {"name": str, "num_classes": int, "image_size": int}  # what models.build is called with
 MAX_VALUES = 1_000_000  # the largest checkpoint of the suite has some thousand
-
-
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Replace `path` by what `write(file)` writes: whole or not at all, also when the machine dies halfway.
-
-    Raises what goes wrong in writing, OSError as a rule; the file that stood there before is then untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # the new name must reach the disk too; not every file system can
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """`replace_file` for a run's folder: raises UserError (exit code 4) where it cannot be written."""
-    try:
-        replace_file(path, write)
-    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-        reason = getattr(error, "strerror", None) or "disk full?"
-        kept = "; the file that stood there is untouched" if os.path.exists(path) else ""
-        raise UserError(
-            f"{path} could not be written ({reason}){kept}. Make room or choose another --output, then go on "
-            "with --resume.",
-            code=4,
-        ) from None
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder`."""
-    for path in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def hold(folder: Path) -> int | None:
-    """A lock on `folder` that ends with os.close or with the process. UserError while another run has it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise UserError(f"another run is at work in {folder}; wait, or choose another --name.") from None
-    except OSError:  # a file system that has no locks
-        pass
-    return descriptor
 
 
 def save(path: str | Path, state: dict) -> None:
@@ -174,8 +111,8 @@ def _check_contents(path: str | Path, state: dict) -> None:
 class CheckpointWriter:
     """Writes `last.pth` and `best_model.pth` of a run; spends no more than a twentieth of the time on it.
 
-    After a write that took t seconds the next one waits 20 t; what it skips is copied and written by `flush`,
-    so a run that is asked to stop loses nothing, and one that is killed loses minutes at most.
+    After a write that took t seconds the next one waits 20 t; what it skips is copied and written when the
+    block ends, so a run that is asked to stop loses nothing, and one that is killed loses minutes at most.
     """
 
     WAIT = 20
@@ -185,6 +122,13 @@ class CheckpointWriter:
         self._pending: dict | None = None
         self._not_before, self._best_epoch = 0.0, 0
 
+    def __enter__(self) -> "CheckpointWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if self._pending is not None and (kind is None or issubclass(kind, Exception)):
+            self._write(self._pending)
+
     def keep(self, state: dict) -> None:
         """Take the state at the end of an epoch (references are fine: it is written or copied before
         returning).
@@ -193,11 +137,6 @@ class CheckpointWriter:
             self._write(state)
         elif self.enabled:
             self._pending = copy.deepcopy(state)
-
-    def flush(self) -> None:
-        """Write what was kept last, if it is not on the disk yet."""
-        if self._pending is not None:
-            self._write(self._pending)
 
     def _write(self, state: dict) -> None:
         begun = time.monotonic()

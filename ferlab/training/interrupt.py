@@ -1,7 +1,16 @@
-"""SIGTERM and SIGINT as a flag that the loop reads at its step boundaries; a second Ctrl-C ends at once."""
+"""SIGTERM and SIGINT end a run at its next step, after it has been saved; a second Ctrl-C ends it at once.
+
+with Interrupt(runtime, command="python train_ResNet.py --resume") as interrupt:
+    for x, y in batches:
+        ...
+        interrupt.check("in epoch 3, which --resume repeats")
+"""
 
 import signal
 import threading
+
+from ferlab.errors import Stopped
+from ferlab.training.runtime import Runtime
 
 
 class Interrupt:
@@ -10,6 +19,11 @@ class Interrupt:
     """
 
     number = 0
+
+    def __init__(self, runtime: Runtime, *, command: str) -> None:
+        self.runtime, self.command = runtime, command
+        self._every = 16 if runtime.device.type == "cuda" and runtime.world_size > 1 else 1
+        self._checks = 0
 
     def __enter__(self) -> "Interrupt":
         self._before = {}
@@ -22,11 +36,18 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def asked(self, setup) -> bool:
-        """Whether any of `setup`'s processes got a signal; `number` is then the same in all of them."""
-        number = setup.all_reduce_max(self.number)
-        self.number = number or self.number  # one may arrive in between
-        return number > 0
+    def check(self, where: str, *, now: bool = False, alone: bool = False) -> None:
+        """Raise Stopped, in all processes together, if any of them got a signal. On several GPUs, where to
+        agree takes a message, only every 16th call asks, or one with `now`. `alone`: only where there is one
+        process, as several may call it a different number of times.
+        """
+        self._checks += 1
+        if alone and self.runtime.world_size > 1 or not now and self._checks % self._every:
+            return
+        number = self.runtime.all_reduce_max(self.number)
+        if number:
+            self.number = number  # the same in all processes
+            raise Stopped(number, where, self.command)
 
     def _arrived(self, number: int, _frame) -> None:
         self.number = number

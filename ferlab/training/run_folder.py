@@ -1,25 +1,91 @@
 """Where a run goes, what is there already, and the command that goes on with it.
 
-folder = place("ResNet18", options)              # results/ResNet18/seed0
+path = place("ResNet18", options)                # results/ResNet18/seed0
+with RunFolder(path) as folder:
+    folder.write_text("log.csv", "epoch")
 """
 
-import dataclasses
+import contextlib
 import os
 import shlex
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from ferlab import cli
 from ferlab.data.layout import is_drawn
 from ferlab.errors import UserError
+from ferlab.files import locked, remove_temporaries, write_atomically
+from ferlab.options import names
 
-# what may differ between a run and its continuation; everything else would make it another experiment
-MAY_CHANGE = ("device", "compile", "resume", "finish", "overwrite", "tensorboard", "output", "name", "data")
+FILES = (
+    *("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth"),
+    *("curves.png", "confusion_matrix.png"),
+)
+
+
+class RunFolder:
+    """A run's folder, which no other run can write into meanwhile. Only where `enabled`, that is in process
+    0, is anything made or written.
+    """
+
+    def __init__(self, path: Path, *, enabled: bool = True) -> None:
+        self.path, self.enabled = path, enabled
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._open.close()
+
+    def lock(self) -> None:
+        """Make the folder and keep other runs out. UserError where one is in it, or it cannot be made."""
+        if not self.enabled:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._open.enter_context(locked(self.path, wait=False))
+            remove_temporaries(self.path)
+        except BlockingIOError:
+            raise UserError(
+                f"another run is at work in {self.path}; wait, or choose another --name."
+            ) from None
+        except OSError as error:
+            raise self._not_made(error) from None
+
+    def clear(self, *names: str) -> None:
+        """Remove what an earlier run has left: the files `names`, or all of its files."""
+        if not self.enabled:
+            return
+        try:
+            for name in names or FILES:
+                (self.path / name).unlink(missing_ok=True)
+            if not names:
+                shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        except OSError as error:
+            raise self._not_made(error) from None
+
+    def write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
+        """Replace the file `name` by what `write(file)` writes, whole or not at all."""
+        if self.enabled:
+            write_atomically(self.path / name, write)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace the file `name` by `text`."""
+        self.write(name, lambda file: file.write(text.encode()))
+
+    def _not_made(self, error: OSError) -> UserError:
+        path = error.filename or self.path
+        text = f"{path} cannot be made or replaced ({error.strerror}); choose another --output."
+        return UserError(text, code=4)
 
 
 def place(name: str, options) -> Path:
     """The folder of a run of the model `name`. A seed whose finished run came with the repository, that is
-    without a checkpoint, is run beside it. Raises UserError where there are no data, or --name is none.
+    without a checkpoint, is run beside it. Raises UserError where --name cannot be used.
     """
     if options.name in (".", "..") or set(options.name) & {"/", "\\"}:
         raise UserError(f"--name {options.name} must be the name of a folder; --output says where it is.")
@@ -35,6 +101,11 @@ def place(name: str, options) -> Path:
 def checkpoint(name: str, options) -> Path:
     """The file that --resume goes on from."""
     return place(name, options) / "last.pth" if options.resume == "last" else Path(options.resume)
+
+
+def is_own(path: Path, name: str, stored) -> bool:
+    """Whether the checkpoint at `path`, which holds the options `stored`, lies where its run wrote it."""
+    return os.path.realpath(place(name, stored)) == os.path.realpath(path.parent)
 
 
 def refuse(name: str, options) -> None:
@@ -76,8 +147,7 @@ def same_experiment(stored, options) -> None:
 
     The number of epochs belongs to it: the learning rate follows a curve of that length.
     """
-    keys = [f.name for f in dataclasses.fields(options) if f.name not in MAY_CHANGE]
-    changed = [key for key in keys if getattr(options, key) != getattr(stored, key)]
+    changed = [key for key in names("recipe", "run") if getattr(options, key) != getattr(stored, key)]
     if changed:
         listed = ", ".join(f"{cli.flag(key)} (was {getattr(stored, key)})" for key in changed)
         early = " To end it early type --resume --finish." if {"epochs", "patience"} & set(changed) else ""
@@ -86,7 +156,7 @@ def same_experiment(stored, options) -> None:
         )
 
 
-def resume_command(folder: Path, options, *, world: int = 1) -> str:
+def resume_command(folder: Path, options, *, world_size: int = 1) -> str:
     """What to type to go on with the run in `folder`, which this process began as `options` say."""
     argv = ["--begin", *sys.argv[1:]]
     typed = [
@@ -96,8 +166,8 @@ def resume_command(folder: Path, options, *, world: int = 1) -> str:
         and (before != "--resume" or word.startswith("--"))
     ]
     file = [] if options.resume in ("", "last") else [str(folder / "last.pth")]
-    processes = os.environ.get("LOCAL_WORLD_SIZE", world)
-    launcher = ["torchrun", f"--nproc_per_node={processes}"] if world > 1 else ["python"]
+    processes = os.environ.get("LOCAL_WORLD_SIZE", world_size)
+    launcher = ["torchrun", f"--nproc_per_node={processes}"] if world_size > 1 else ["python"]
     if Path(sys.prefix) == Path.cwd() / ".venv" and "VIRTUAL_ENV" not in os.environ:  # make's, not activated
         launcher[0] = os.path.join(os.path.dirname(os.path.relpath(sys.executable)), launcher[0])
     return shlex.join([*launcher, sys.argv[0], *typed, "--resume", *file])

@@ -1,5 +1,7 @@
 """Device, precision, seed and process group: chosen once, so that nothing below asks again.
 
+runtime = start("auto", "auto", seed=0)
+
 One process by itself; with torchrun (`torchrun --nproc_per_node=4 train_ResNet.py`) as many as it starts.
 """
 
@@ -22,7 +24,7 @@ from ferlab.errors import UserError
 
 
 @dataclass
-class Setup:
+class Runtime:
     """Where and how this process computes."""
 
     device: torch.device
@@ -92,8 +94,71 @@ class Setup:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
+    @contextlib.contextmanager
+    def errors_in_words(self, *, batch_size: int, image_size: int) -> Iterator[None]:
+        """What torch says of batches that are too large or too small becomes a UserError."""
+        try:
+            yield
+        except (MemoryError, RuntimeError, ValueError) as error:
+            if words := self._in_words(error, batch_size, image_size):
+                raise UserError(words) from None
+            raise
 
-def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, deterministic: bool = False) -> Setup:
+    def _in_words(self, error: Exception, batch_size: int, image_size: int) -> str:
+        full = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in full):
+            return (
+                f"the {self.device.type} memory is too small for batches of {batch_size} at {image_size} "
+                f"pixels in {self.precision}: try a smaller --batch-size or --image-size"
+                f"{', or --amp bf16' if self.precision == 'fp32' else ''}."
+            )
+        if "Expected more than 1 value per channel" in str(error):
+            return (
+                f"--batch-size {batch_size} leaves batch norm one value of each channel at {image_size} "
+                "pixels; it needs two or more images in every process."
+            )
+        if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+            first = str(error).strip().splitlines()[0][:200]
+            return f"--compile does not work here ({first}); leave it out."
+        if self.world_size > 1 and "by peer" in str(error):
+            return "another of the processes has ended, and says why."
+        return ""
+
+    def leave(self) -> None:
+        """Leave torchrun's group, if this process is in one."""
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def describe(self) -> str:
+        """Device, precision and processes in a few words."""
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        else:
+            name = f"CPU, {torch.get_num_threads()} threads"
+        return f"{name}, {self.precision}" + (f", {self.world_size} processes" if self.world_size > 1 else "")
+
+    def environment(self) -> dict:
+        """Hardware and versions, for metrics.json and the benchmarks' files."""
+        known = getattr(torch.cpu, "get_capabilities", dict)()
+        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
+        return {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+            "system": platform.system(),
+            "cpu": known.get("cpu_name") or platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": gpu,
+            "cuda": torch.version.cuda if gpu else None,
+            "device": self.device.type,
+            "precision": self.precision,
+            "processes": self.world_size,
+        }
+
+
+def start(device: str = "auto", amp: str = "auto", *, seed: int = 0, deterministic: bool = False) -> Runtime:
     """Choose device and precision, seed everything, join torchrun's group if there is one.
 
     device: auto, cpu, cuda or cuda:N. amp: auto (bf16 where the chip computes it natively, else fp16 on CUDA
@@ -104,7 +169,7 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise UserError(f"--device {device} is none; use auto, cpu, cuda or cuda:0.") from None
+        raise UserError(f"--device {device} is not a valid value; use auto, cpu, cuda or cuda:0.") from None
     if chosen.type not in ("cpu", "cuda"):
         raise UserError(f"--device {device} is not supported; use auto, cpu, cuda or cuda:0.")
     if chosen.type == "cuda" and not torch.cuda.is_available():
@@ -115,10 +180,10 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
         raise UserError(
             f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, counted from 0."
         )
-    rank, world = launched()
+    rank, world_size = launched()
     _keep_memory()
     if chosen.type == "cuda":
-        if world > 1:
+        if world_size > 1:
             chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             if chosen.index >= torch.cuda.device_count():
                 raise UserError(
@@ -126,8 +191,10 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
                     "processes than that, or --device cpu."
                 )
         torch.cuda.set_device(chosen)
-    elif world > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", world))))
+    elif world_size > 1:
+        torch.set_num_threads(
+            max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", world_size)))
+        )
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
@@ -135,15 +202,15 @@ def setup(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
     torch.backends.cudnn.deterministic = deterministic
     torch.set_float32_matmul_precision("high")  # TF32 for what stays fp32
     torch.backends.cudnn.allow_tf32 = True
-    made = Setup(chosen, _amp_dtype(chosen, amp), rank, world)
-    if world > 1 and not dist.is_initialized():
+    runtime = Runtime(chosen, _amp_dtype(chosen, amp), rank, world_size)
+    if world_size > 1 and not dist.is_initialized():
         dist.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo", timeout=datetime.timedelta(minutes=10)
         )
-    if world > 1:
-        made.control = dist.new_group(backend="gloo")
+    if world_size > 1:
+        runtime.control = dist.new_group(backend="gloo")
     seed_everything(seed, rank)
-    return made
+    return runtime
 
 
 def launched() -> tuple[int, int]:
@@ -159,16 +226,16 @@ def launched() -> tuple[int, int]:
                 f"{name}, or start with torchrun, which sets it."
             )
         numbers[name] = None if text is None else int(text)
-    rank, world = numbers["RANK"] or 0, 1 if numbers["WORLD_SIZE"] is None else numbers["WORLD_SIZE"]
-    needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if world > 1 else ()
+    rank, world_size = numbers["RANK"] or 0, 1 if numbers["WORLD_SIZE"] is None else numbers["WORLD_SIZE"]
+    needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if world_size > 1 else ()
     missing = [name for name in needed if not os.environ.get(name)]
-    if missing or rank >= world:
+    if missing or rank >= world_size:
         fault = f"without {', '.join(missing)}" if missing else f"with RANK={rank}"
         raise UserError(
-            f"the environment has WORLD_SIZE={world} {fault}, which no launcher does; type unset "
+            f"the environment has WORLD_SIZE={world_size} {fault}, which no launcher does; type unset "
             "RANK WORLD_SIZE for one process, or start several with torchrun --nproc_per_node=N."
         )
-    return rank, world
+    return rank, world_size
 
 
 def _keep_memory() -> None:
@@ -181,33 +248,6 @@ def _keep_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(-4, 0)  # M_MMAP_MAX: no allocation by mmap
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: nothing goes back
-
-
-def in_words(error: Exception, made: Setup, *, batch_size: int, image_size: int) -> str:
-    """What an error of torch's in training says of batches that are too large or too small; else nothing."""
-    full = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-    if isinstance(error, MemoryError) or any(sign in str(error) for sign in full):
-        return (
-            f"the {made.device.type} memory is too small for batches of {batch_size} at {image_size} "
-            f"pixels in {made.precision}: try a smaller --batch-size or --image-size"
-            f"{', or --amp bf16' if made.precision == 'fp32' else ''}."
-        )
-    if "Expected more than 1 value per channel" in str(error):
-        return (
-            f"--batch-size {batch_size} leaves batch norm one value of each channel at {image_size} "
-            "pixels; it needs two or more images in every process."
-        )
-    if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-        return f"--compile does not work here ({str(error).strip().splitlines()[0][:200]}); leave it out."
-    if made.world_size > 1 and "by peer" in str(error):
-        return "another of the processes has ended, and says why."
-    return ""
-
-
-def leave(made: Setup) -> None:
-    """Leave torchrun's group, if this process is in one."""
-    if made.world_size > 1 and dist.is_initialized():
-        dist.destroy_process_group()
 
 
 def seed_everything(*numbers: int) -> None:
@@ -235,41 +275,10 @@ def _amp_dtype(device: torch.device, amp: str) -> torch.dtype | None:
     try:
         return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
     except KeyError:
-        raise UserError(f"--amp {amp} is none; use auto, bf16, fp16 or off.") from None
+        raise UserError(f"--amp {amp} is not a valid value; use auto, bf16, fp16 or off.") from None
 
 
 def _cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 natively (AVX512-BF16 or AMX); emulated, it is slower than fp32."""
     known = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch only
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-
-
-def describe(made: Setup) -> str:
-    """Device, precision and processes in a few words."""
-    if made.device.type == "cuda":
-        name = torch.cuda.get_device_name(made.device)
-    else:
-        name = f"CPU, {torch.get_num_threads()} threads"
-    return f"{name}, {made.precision}" + (f", {made.world_size} processes" if made.world_size > 1 else "")
-
-
-def environment(made: Setup) -> dict:
-    """Hardware and versions, for metrics.json and the benchmarks' files."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
-    cpu = known.get("cpu_name") or platform.processor() or platform.machine()
-    gpu = torch.cuda.get_device_name(made.device) if made.device.type == "cuda" else None
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": np.__version__,
-        "system": platform.system(),
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": gpu,
-        "cuda": torch.version.cuda if gpu else None,
-        "device": made.device.type,
-        "precision": made.precision,
-        "processes": made.world_size,
-    }
