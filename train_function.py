@@ -165,7 +165,6 @@ def train(
         runtime.errors_in_words(batch_size=options.batch_size, image_size=options.image_size),
         Interrupt(runtime, command=command) as interrupt,
         RunFolder(path, enabled=runtime.rank == 0) as folder,
-        CheckpointWriter(path, enabled=runtime.rank == 0) as writer,
     ):
         report = Report(folder, options, runtime)
         report.begin(model, describe(*sets.values(), same=(same := twins.pairs(*sets.values()))))
@@ -180,18 +179,19 @@ def train(
             state.resume(checkpoint(name, options))
         folder.clear(*["metrics.json"] * bool(options.resume))
         report.table(state.log, state.best["epoch"])
-        writer.keep(state.state_dict())  # finds out now whether it can be written
         net, earlier = runtime.parallel(model), state.seconds
         net = torch.compile(net, dynamic=False) if options.compile else net  # once for each size
-        while not state.end():
-            row = _epoch(net, state, data, balance, interrupt)
-            if not math.isfinite(row["train_loss"] + row["val_loss"]):
-                raise report.diverged(row["epoch"], last_good=state.epoch)
-            better = state.done(row)
-            state.seconds = earlier + time.perf_counter() - begun
-            report.epoch(state.log, better=better)
-            writer.keep(state.state_dict())
-            interrupt.check(f"after epoch {state.epoch}", now=True)
+        with CheckpointWriter(path, enabled=runtime.rank == 0) as writer:
+            writer.keep(state.state_dict())  # finds out now whether it can be written
+            while not state.end():
+                row = _epoch(net, state, data, balance, interrupt)
+                if not math.isfinite(row["train_loss"] + row["val_loss"]):
+                    raise report.diverged(row["epoch"], last_good=state.epoch)
+                better = state.done(row)
+                state.seconds = earlier + time.perf_counter() - begun
+                report.epoch(state.log, better=better)
+                writer.keep(state.state_dict())
+                interrupt.check(f"after epoch {state.epoch}", now=True)
         predictions, fitted = _predict(state, data, balance, interrupt)
         if runtime.rank == 0:
             seconds = earlier + time.perf_counter() - begun

@@ -1,6 +1,7 @@
 """Checkpoints: what goes in comes out, damage and foreign files are named, nothing in them runs (3 s)."""
 
 import contextlib
+import math
 import os
 import pickle
 import random
@@ -202,6 +203,12 @@ def test_versions_and_classes_are_named(tmp_path):
         ),
         ({"weights": [1, 2]}, "holds no weights"),
         ({"weights": {"a": 1}}, "holds no weights"),
+        ({"weights": {"a": torch.tensor([1.0, math.nan])}}, "not finite numbers (a)"),
+        ({"weights": {"a": torch.tensor([1j])}}, "not finite numbers (a)"),
+        ({"weights": {"a": torch.tensor([True])}}, "not finite numbers (a)"),
+        ({"ema": {"a": torch.tensor([math.inf])}}, "not finite numbers (a)"),
+        ({"normalisation": {"mean": [0.5] * 3, "std": [0.5] * 3}}, "normalisation"),
+        ({"temperature": math.nan}, "temperature nan"),
     ],
 )
 def test_forged_contents_are_refused(tmp_path, changes, said):

@@ -237,6 +237,9 @@ def test_precision_may_change_on_the_way(options, monkeypatch, first):
         ("optimizer", {"state": {}, "param_groups": []}, "does not fit"),
         ("best", {}, "does not fit"),
         ("log", [{}], "does not fit"),
+        ("log", [], "log is not that of its epochs"),
+        ("seconds", float("nan"), "not a finite number"),
+        ("epoch", "1", "does not fit"),
         ("epoch", None, "does not fit"),
         ("ema", {"a": torch.ones(1)}, "does not fit"),
     ],
@@ -267,7 +270,7 @@ def test_the_command_that_goes_on(options, monkeypatch, typed, expected):
     options.resume = "a" if "--resume" in typed and typed != "--resume --overwrite" else ""
     assert resume_command(Path("b"), options) == f"python train_ConvNet.py {expected}"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    two = resume_command(Path("b"), options, world=2)
+    two = resume_command(Path("b"), options, world_size=2)
     assert two == f"torchrun --nproc_per_node=2 train_ConvNet.py {expected}"
 
 
@@ -278,3 +281,13 @@ def test_the_command_that_goes_on_in_make_s_environment(options, monkeypatch, tm
     monkeypatch.setattr(sys, "prefix", str(Path.cwd() / ".venv"))
     monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
     assert resume_command(Path("b"), options) == ".venv/bin/python train_ConvNet.py --resume"
+
+
+def test_a_foreign_checkpoint_does_not_say_where_to_write(options, tmp_path):
+    """Of a checkpoint that lies elsewhere than its run wrote it only the experiment is taken over."""
+    stopped_in_epoch_2(replace(options, output=str(tmp_path / "theirs"), lr=3e-4))
+    last = tmp_path / "theirs/ConvNet/drawn-seed0/last.pth"
+    assert parse("ConvNet", RECIPES, ["--resume", str(last)]).output == str(tmp_path / "theirs")
+    elsewhere = str(shutil.copy(last, tmp_path / "download.pth"))
+    back = parse("ConvNet", RECIPES, ["--resume", elsewhere])
+    assert (back.output, back.data, back.lr) == ("results", "raf-db-dataset", 3e-4)

@@ -26,6 +26,7 @@ from ferlab.training.augment import MEAN, STD
 
 FORMAT = 2
 MODEL = {"name": str, "num_classes": int, "image_size": int}  # what models.build is called with
+NORMALISATION = {"mean": list(MEAN), "std": list(STD)}
 MAX_VALUES = 1_000_000  # the largest checkpoint of the suite has some thousand
 
 
@@ -106,6 +107,17 @@ def _check_contents(path: str | Path, state: dict) -> None:
     average = state.get("ema", {})
     if not isinstance(average, dict) or not all(isinstance(value, Tensor) for value in average.values()):
         raise UserError(f"{path} holds no averaged weights where they should be; take another one.")
+    for name, value in {**weights, **average}.items():
+        if not (value.is_floating_point() or value.dtype == torch.int64) or not value.isfinite().all():
+            raise UserError(f"{path} holds weights that are not finite numbers ({name}); take another one.")
+    if state.get("normalisation", NORMALISATION) != NORMALISATION:
+        raise UserError(
+            f"{path} was trained with the normalisation {state['normalisation']}; this suite has "
+            f"{NORMALISATION} and takes no other."
+        )
+    temperature = state.get("temperature", 1.0)
+    if type(temperature) is not float or not 0.01 <= temperature <= 100:
+        raise UserError(f"{path} has the temperature {temperature}; it must be a number of 0.01 to 100.")
 
 
 class CheckpointWriter:
@@ -152,8 +164,7 @@ def save_model(path: Path, state: dict, weights: dict, **more) -> None:
     """A checkpoint to predict with: `weights`, and of the training state only what describes them."""
     about = {key: state[key] for key in ("model", "options", "split_hash", "train_hash", "data")}
     best = {key: value for key, value in state["best"].items() if key != "weights"}
-    normalisation = {"mean": list(MEAN), "std": list(STD)}
-    save(path, {**about, "weights": weights, "best": best, "normalisation": normalisation, **more})
+    save(path, {**about, "weights": weights, "best": best, "normalisation": NORMALISATION, **more})
 
 
 def digest(value) -> str:

@@ -4,6 +4,7 @@ state = TrainState(model, options, runtime, sets)
 state.resume(path)                                   # or begin anew
 """
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from ferlab.training.resizing import size_at
 from ferlab.training.run_folder import same_experiment
 from ferlab.training.runtime import Runtime
 
+LOGGED = (  # the columns of log.csv
+    *("epoch", "image_size", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1"),
+    *("val_balanced_accuracy", "lr", "images_per_second", "seconds"),
+)
 SAME = {"model": "model", "split_hash": "val split", "train_hash": "training images", "test_hash": "test set"}
 
 
@@ -139,9 +144,24 @@ class TrainState:
                 f"(epochs done: {found.get('epoch')}); go on with --resume alone."
             )
         try:
+            _check(found)
             self.load_state_dict(found)
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} does not fit this version of the suite ({type(error).__name__}: "
                 f"{str(error)[:200]}); go on with the version that wrote it."
             ) from None
+
+
+def _check(found: dict) -> None:
+    """ValueError where a checkpoint's epochs, log or best epoch cannot be those of a run."""
+    epoch, log, best = found["epoch"], found["log"], found["best"]
+    numbers = [value for row in log for value in row.values()] + [found["seconds"], best["macro_f1"]]
+    if any(type(value) not in (int, float) or not math.isfinite(value) for value in numbers):
+        raise ValueError("its log holds what is not a finite number")
+    if any(tuple(row) != LOGGED for row in log) or [row["epoch"] for row in log] != [*range(1, epoch + 1)]:
+        raise ValueError("its log is not that of its epochs")
+    if type(best["epoch"]) is not int or not 0 <= best["epoch"] <= epoch or found["seconds"] < 0:
+        raise ValueError("its best epoch or its seconds cannot be")
+    if found["ema"] and (type(found["ema_steps"]) is not int or found["ema_steps"] < 0):
+        raise ValueError("its average has no number of steps")
