@@ -7,9 +7,9 @@ model = models.load("results/ResNet18/seed0/best_model.pth")
 import difflib
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 from urllib.error import URLError
 
 import torch
@@ -21,25 +21,46 @@ from models import VGG, GoogLeNet, ResNet, ViT
 from models.ConvNet import convnet
 
 
-class Architecture(NamedTuple):
-    """How to make one, its own input size in pixels, and the module with its ImageNet weights, if there are
-    any.
-    """
+@dataclass(frozen=True)
+class Architecture:
+    """All that the suite knows of one: everything else asks here."""
 
-    make: Callable[..., nn.Module]
-    image_size: int
-    imagenet: ModuleType | None
-    convolutional: bool  # channels_last pays for convolutions, not for transformers
-    any_size: bool  # whether the same weights take pictures of any size
+    make: Callable[..., nn.Module]  # (num_classes, image_size) -> a model with new weights
+    script: str
+    image_size: int  # pixels a side, its own
+    colour: str  # in every picture, with its marker
+    marker: str
+    maps: str = ""  # the module whose maps Grad-CAM reads: the last that still know where; a ViT has none
+    imagenet: ModuleType | None = None  # with its WEIGHTS, and HEADS, the names that these do not fill
+    any_size: bool = False  # whether the same weights take pictures of any size
+
+    @property
+    def convolutional(self) -> bool:
+        """channels_last pays for convolutions, not for transformers."""
+        return bool(self.maps)
 
 
+# cheapest first; Okabe and Ito's colours, told apart by everybody
 ARCHITECTURES = {
-    "ConvNet": Architecture(convnet, 100, None, True, False),
-    "ResNet18": Architecture(ResNet.resnet18, 224, ResNet, True, True),
-    "VGG16": Architecture(VGG.vgg16, 224, VGG, True, True),
-    "GoogLeNet": Architecture(GoogLeNet.googlenet, 224, GoogLeNet, True, True),
-    "ViT-B16": Architecture(ViT.vit_b16, 224, ViT, False, False),
-    "ViT-mod": Architecture(ViT.vit_mod, 100, None, False, False),
+    "ConvNet": Architecture(convnet, "train_ConvNet.py", 100, "#0072B2", "o", maps="features"),
+    "GoogLeNet": Architecture(
+        GoogLeNet.googlenet,
+        "train_GoogLeNet.py",
+        224,
+        "#CC79A7",
+        "D",
+        maps="inception5b",
+        imagenet=GoogLeNet,
+        any_size=True,
+    ),
+    "ResNet18": Architecture(
+        ResNet.resnet18, "train_ResNet.py", 224, "#D55E00", "s", maps="layer4", imagenet=ResNet, any_size=True
+    ),
+    "VGG16": Architecture(
+        VGG.vgg16, "train_VGG16.py", 224, "#009E73", "^", maps="features.42", imagenet=VGG, any_size=True
+    ),
+    "ViT-B16": Architecture(ViT.vit_b16, "train_ViT-B16.py", 224, "#E69F00", "v", imagenet=ViT),
+    "ViT-mod": Architecture(ViT.vit_mod, "train_ViT-mod.py", 100, "#56B4E9", "P"),
 }
 NAMES = tuple(ARCHITECTURES)
 
@@ -56,8 +77,8 @@ def build(
 
     weights: "none" for new ones drawn from `seed`, "imagenet" for torchvision's with a new head, or the path
     of a checkpoint of the same architecture. Raises UserError for an unknown name, a size the architecture
-    cannot take, or weights that cannot be had. The model remembers what it was built from in `model.built`,
-    which a checkpoint stores.
+    cannot take, or weights that cannot be loaded. `model.built` remembers what it was built from, which a
+    checkpoint stores.
     """
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(name, NAMES, 1, 0.4)
@@ -115,7 +136,7 @@ def _load_imagenet(model: nn.Module, architecture: Architecture) -> None:
         state = module.WEIGHTS.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
-            f"{name}'s ImageNet weights could not be had ({error}). Download {module.WEIGHTS.url} and put "
+            f"{name}'s ImageNet weights could not be loaded ({error}). Download {module.WEIGHTS.url} and put "
             f"it as {file}, or train from scratch with --weights none."
         ) from None
     except (pickle.UnpicklingError, EOFError, ValueError):
