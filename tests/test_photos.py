@@ -118,7 +118,7 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
 
 
 def test_what_is_not_a_face_gets_no_expression(tmp_path, run, start, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(face_detection, "detect", lambda *_: [])
+    monkeypatch.setattr(face_detection, "find_faces", lambda *_: [])
     white = tmp_path / "white.png"
     white.write_bytes(encode(Image.new("RGB", (100, 100), "white"), "PNG"))
     code, out, err = start(white, "--model", run, "--csv")

@@ -22,7 +22,7 @@ import predict
 from ferlab.data import image_io
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
-from ferlab.inference import face_detection
+from ferlab.inference import face_detection, retinaface
 from ferlab.inference.predictor import probabilities
 from ferlab.training import runtime
 from ferlab.training.checkpoint import save
@@ -84,15 +84,17 @@ def photo(tmp_path, monkeypatch) -> Path:
     """A photo in which two faces are found, without the detector."""
     points = np.array([(130, 140), (170, 140), (150, 180)])
 
-    def detect(image, degrees=0):
+    def find_faces(image, **_):
         if image.size != (640, 480):
             return []
+        boxes = (100.0, 100.0, 200.0, 220.0), (300.0, 100.0, 400.0, 220.0)
+        shifts = (0, 0), (200, 0)
         return [
-            (0.999, (300.0, 100.0, 400.0, 220.0), points + [200, 0]),
-            (0.999, (100.0, 100.0, 200.0, 220.0), points),
+            face_detection.Face(face_detection.align(image, points + shift), box)
+            for box, shift in zip(boxes, shifts)
         ]
 
-    monkeypatch.setattr(face_detection, "detect", detect)
+    monkeypatch.setattr(face_detection, "find_faces", find_faces)
     path = tmp_path / "photo.png"
     path.write_bytes(encode(IMAGE.resize((640, 480)), "PNG"))
     return path
@@ -210,8 +212,8 @@ def test_mistakes_with_models_end_in_one_sentence(tmp_path, run, run2, start):
 
 
 def test_without_the_detector_photos_say_so_and_aligned_faces_go_on(tmp_path, run, start, monkeypatch):
-    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
-    face_detection._detector.cache_clear()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    retinaface._network.cache_clear()
     (tmp_path / "a.png").write_bytes(encode(IMAGE.resize((300, 200)), "PNG"))
     (tmp_path / "test_0002_aligned.jpg").write_bytes(FACE)
     code, out, err = start(tmp_path, "--model", run, "--csv")
