@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
-from ferlab.inference.predictor import inputs
+from ferlab.inference.predictor import device, preprocess
 
 LAYERS = {  # the last maps that still know where, after their ReLU
     "ConvNet": "features",
@@ -25,8 +25,8 @@ def explain(model: nn.Module, images: Tensor) -> Tensor:
     spoke for the class, or every place alike. The model's answers, gradients and mode stay as they are. A
     ViT's map shows where its information came from, whatever the class.
     """
-    x = images if images.is_floating_point() else inputs(model, images)
-    training, where = model.training, next(model.parameters()).device
+    x = images if images.is_floating_point() else preprocess(model, images)
+    training, where = model.training, device(model)
     method = _rollout if isinstance(model, VisionTransformer) else _grad_cam
     try:
         with torch.inference_mode(False), torch.enable_grad():
