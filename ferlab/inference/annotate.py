@@ -3,6 +3,7 @@
 annotate(photo, Recognizer()(photo)).save("marked.jpg")
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,16 +15,20 @@ ORANGE, DARK = (213, 94, 0), (0, 0, 0, 170)
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
-def annotate(photo: Image.Image, faces: Sequence[Prediction], *, topk: int = 2) -> Image.Image:
+def annotate(
+    photo: Image.Image, faces: Sequence[Prediction], *, topk: int = 2, longest: float = math.inf
+) -> Image.Image:
     """A copy of the RGB photo: around each face a box with the number that it has in `faces`, from 1, and
     beside it a panel with number, expression and bars of the `topk` most probable ones.
 
     No panel lies on another one, and as few as can be on faces. Where there are too many for that, the panels
-    have no bars, and where that is too much there is the number alone.
+    have no bars, and where that is too much there is the number alone. A longer side than `longest` pixels
+    is reduced to that.
     """
-    zoom = min(4, max(1, 400 / min(photo.size)))  # a small photo is enlarged, or the panels would cover it
-    larger = [round(zoom * side) for side in photo.size]
-    photo = photo.resize(larger, Image.Resampling.BICUBIC) if zoom > 1 else photo.copy()
+    enlarged = min(4, max(1, 400 / min(photo.size)))  # or the panels would cover a small photo
+    zoom = min(enlarged, longest / max(photo.size))
+    target = [max(1, round(zoom * side)) for side in photo.size]
+    photo = photo.resize(target, Image.Resampling.BICUBIC, reducing_gap=2) if zoom != 1 else photo.copy()
     size = max(12, round(min(photo.size) / 40))
     font, line = ImageFont.load_default(size), round(1.4 * size)
     boxes = [tuple(zoom * side for side in face.box) if face.box else None for face in faces]
@@ -54,7 +59,7 @@ def _places(boxes: Sequence[Box], size: tuple[float, float], within: tuple[int, 
     cannot be.
     """
     room, every = np.array(within), np.array(boxes)
-    if (np.array(size) > room).any() or len(boxes) * np.prod(size) > np.prod(room):
+    if not boxes or (np.array(size) > room).any() or len(boxes) * np.prod(size) > np.prod(room):
         return []
     taken, places = np.empty((0, 4)), {}
     for index in np.argsort(every[:, 1]):  # from the top
