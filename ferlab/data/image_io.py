@@ -4,21 +4,21 @@ with opened(Path("photo.jpg").read_bytes(), PHOTOS) as image:
     pixels = np.asarray(image.convert("RGB"))
 """
 
+import functools
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose as T
 
 FACES = ("JPEG", "PNG")  # what RAF-DB's own images may be
-PHOTOS = (*FACES, "WEBP", "BMP", "GIF", "TIFF")  # of several frames or pages the first is meant
+PHOTOS = (*FACES, "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # of several frames or pages the first is meant
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+HEIC = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypmif1")
 OTHERS = (
-    (8, b"heic", "a HEIC photo"),
-    (8, b"heix", "a HEIC photo"),
-    (8, b"mif1", "a HEIC photo"),
-    (8, b"avif", "an AVIF image"),
+    *((4, sign, "a HEIC photo; to read it: pip install pillow-heif") for sign in HEIC),
     (4, b"ftyp", "a video"),
     (0, b"\x1aE\xdf\xa3", "a video"),
     (8, b"AVI ", "a video"),
@@ -53,6 +53,8 @@ class Unusable(ValueError):
 def opened(data: bytes, formats: Sequence[str] = FACES) -> Iterator[Image.Image]:
     """The image, its header read and nothing decoded yet. Whatever fails inside the block raises Unusable."""
     try:
+        if "AVIF" in formats and data[4:12] in HEIC:
+            formats = (*formats, *_heif())
         with Image.open(io.BytesIO(data), formats=formats) as image:
             yield image
     except Unusable:
@@ -60,6 +62,7 @@ def opened(data: bytes, formats: Sequence[str] = FACES) -> Iterator[Image.Image]
     except UnidentifiedImageError:
         if not data:
             raise Unusable("is empty") from None
+        formats = [name for name in formats if name != "HEIF"]
         is_a = next((f" but {what}" for at, sign, what in OTHERS if data[at:].startswith(sign)), "")
         named = f"{', '.join(formats[:-1])} or {formats[-1]}".replace("WEBP", "WebP")
         raise Unusable(f"is not a {named} image{is_a}") from None
@@ -73,7 +76,20 @@ def is_picture(data: bytes) -> bool:
         data.startswith(SIGNATURES)
         or (data[:2] == b"BM" and data[6:10] == bytes(4))
         or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+        or data[4:12] in (b"ftypavif", b"ftypavis")
+        or (data[4:12] in HEIC and bool(_heif()))
     )
+
+
+@functools.cache
+def _heif() -> tuple[str, ...]:
+    """Pillow's name for HEIC photos, where the optional pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return ()
+    register_heif_opener()
+    return ("HEIF",)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -84,3 +100,14 @@ def upright(image: Image.Image) -> Image.Image:
     except Exception:  # Pillow's reader of metadata raises whatever the damage makes of them
         turn = None
     return image if turn is None else image.transpose(turn)
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """The image upright in 8 bits RGB, white where it is transparent."""
+    image = upright(image)
+    if image.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off, not scale
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")

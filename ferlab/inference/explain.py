@@ -8,14 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
-from ferlab.inference.predictor import inputs
-
-LAYERS = {  # the last maps that still know where, after their ReLU
-    "ConvNet": "features",
-    "ResNet18": "layer4",
-    "VGG16": "features.42",
-    "GoogLeNet": "inception5b",
-}
+from ferlab.inference.predictor import device, preprocess
+from models import ARCHITECTURES
 
 
 def explain(model: nn.Module, images: Tensor) -> Tensor:
@@ -25,8 +19,8 @@ def explain(model: nn.Module, images: Tensor) -> Tensor:
     spoke for the class, or every place alike. The model's answers, gradients and mode stay as they are. A
     ViT's map shows where its information came from, whatever the class.
     """
-    x = images if images.is_floating_point() else inputs(model, images)
-    training, where = model.training, next(model.parameters()).device
+    x = images if images.is_floating_point() else preprocess(model, images)
+    training, where = model.training, device(model)
     method = _rollout if isinstance(model, VisionTransformer) else _grad_cam
     try:
         with torch.inference_mode(False), torch.enable_grad():
@@ -44,7 +38,7 @@ def _grad_cam(model: nn.Module, x: Tensor) -> Tensor:
     weighted by the chosen class's mean gradient.
     """
     kept = {}
-    layer = model.get_submodule(LAYERS[model.built["name"]])
+    layer = model.get_submodule(ARCHITECTURES[model.built["name"]].maps)
     hook = layer.register_forward_hook(lambda module, args, output: kept.update(maps=output))
     try:
         scores = model(x.requires_grad_()).amax(1)  # the logit of the class that the model chose

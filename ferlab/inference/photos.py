@@ -1,7 +1,7 @@
-"""What was named on the command line -> photos: folders are walked, files are known by their contents.
+"""What was named on the command line -> photos and their faces: files are known by their contents.
 
 names, left_out = listed(["photo.jpg", "folder/"])       # left_out counts the rest by kind
-data = read(names[0])
+photo, faces = faces_in(names[0])
 """
 
 import os
@@ -9,12 +9,18 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from ferlab.data.image_io import is_picture
+import numpy as np
+from PIL import Image
+
+from ferlab.data.image_io import PHOTOS, Unusable, is_picture, opened, rgb
+from ferlab.errors import UserError
 from ferlab.files import read_regular
-from ferlab.inference.face_detection import MAX_BYTES
+from ferlab.inference import face_detection
+from ferlab.inference.face_detection import MAX_BYTES, Face
 
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 RAW = (".dng", ".nef", ".cr2", ".arw", ".orf", ".pef", ".rw2")  # they pass for TIFF, which is their preview
 VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # and ._NAME: file browsers leave them
@@ -46,6 +52,44 @@ def listed(images: Sequence[str]) -> tuple[list[str], Counter]:
     return names, +left_out
 
 
+def faces_in(
+    source: str | Path | bytes | Image.Image | np.ndarray, *, aligned: bool = False
+) -> tuple[Image.Image, list[Face]]:
+    """The photo, upright RGB, and its faces from left to right: aligned ones, or the photo itself where it
+    is a ready crop, as `aligned` says or RAF-DB's own names and folders do.
+
+    source: a path ("-": standard input), a file's bytes, a PIL image, or uint8 RGB (H, W, 3). The photo's
+    `info["animated"]` says whether more frames follow. Raises UserError, which names the file, where it
+    cannot be read, is no picture, or the detector is missing.
+    """
+    name = os.fspath(source) if isinstance(source, str | Path) else ""
+    try:
+        photo = _opened(name or source)
+        crop = aligned or (name and face_detection.is_aligned(os.path.abspath(name), photo))
+        return photo, [face_detection.crop(photo)] if crop else face_detection.find_faces(photo)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+    except (ValueError, UserError) as error:
+        reason = str(error)
+    raise UserError(f"{shown(name) if name else 'the picture'}: {reason}")
+
+
+def _opened(source: str | bytes | Image.Image | np.ndarray) -> Image.Image:
+    """Whatever holds a picture -> upright RGB."""
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
+            raise Unusable(f"is {source.dtype} {source.shape}; an array must be uint8 RGB (H, W, 3)")
+        return Image.fromarray(source)
+    if isinstance(source, Image.Image):
+        return rgb(source)
+    data = read(source) if isinstance(source, str) else bytes(source)
+    photo = face_detection.open_photo(data)
+    with opened(data, PHOTOS) as image:  # a phone's JPEG may hold more pictures, but no animation
+        animated = image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False)
+    photo.info["animated"] = animated
+    return photo
+
+
 def read(name: str) -> bytes:
     """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
     if os.path.isdir(name):
@@ -64,8 +108,7 @@ def _meant(name: str) -> None:
     """Raise ValueError where `name` is no picture's, but something that other tools take."""
     if re.match(r"[a-z]+://", name, re.IGNORECASE):
         raise ValueError(
-            "is an address; download it and name the file, or pipe it: curl ADDRESS | "
-            "python predict.py - --model RUN"
+            "is an address; download it and name the file, or pipe it: curl ADDRESS | python predict.py -"
         )
     if _suffix(name) in VIDEO:
         raise ValueError("is a video; make pictures of it, such as with ffmpeg -i VIDEO -r 1 frame-%04d.png")

@@ -3,6 +3,7 @@
 probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, 7), rows sum to 1
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 from ferlab.errors import UserError
 from ferlab.training import augment
 from ferlab.training.batches import degrade
-from ferlab.training.runtime import Runtime
+from models import ARCHITECTURES
 
 BATCH = 256
+SUITE = Path(__file__).resolve().parents[2]
 
 
 def find(path: str | Path) -> Path:
@@ -47,25 +49,35 @@ def _runs(folder: Path, *patterns: str) -> str:
 
 def _command(run: Path) -> str:
     """How to train the model of the run's folder `run`, which is <Model>/<run>/."""
-    from ferlab.analysis.runs import SCRIPTS  # with pandas, which only this message needs
-
-    script = SCRIPTS.get(run.resolve().parent.name)
-    return f" with python {script.name}" if script else ""
+    known = ARCHITECTURES.get(run.resolve().parent.name)
+    return f" with python {known.script}" if known else ""
 
 
-def trained(name: str, results: str | Path = "results", *, drawn: bool = False) -> Path | None:
-    """The best_model.pth of the model `name`, or None. Of several runs, those on RAF-DB come first (with
-    `drawn` those on drawn faces, as their names tell), then seed0, then what its name ends with.
+def trained(name: str = "*", results: str | Path = "results", *, drawn: bool = False) -> Path | None:
+    """The best_model.pth of the model `name`, or of any, or None. Runs on RAF-DB come first (with `drawn`
+    those on drawn faces); among them the highest macro-F1 on val, as metrics.json tells, and unfinished ones
+    last.
     """
 
-    def rank(file: Path) -> tuple:
-        run = file.parent.name.removeprefix("drawn-")
-        return file.parent.name.startswith("drawn-") != drawn, run != "seed0", run != "rerun-seed0", run
+    def rank(file: Path) -> tuple[bool, float]:
+        try:
+            metrics = json.loads((file.parent / "metrics.json").read_text())
+            return (metrics["data"] == "drawn faces") == drawn, float(metrics["val"]["macro_f1"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return file.parent.name.startswith("drawn-") == drawn, -1.0
 
-    return min(Path(results).glob(f"{name}/*/best_model.pth"), key=rank, default=None)
+    return max(sorted(Path(results).glob(f"{name}/*/best_model.pth")), key=rank, default=None)
 
 
-def inputs(model: nn.Module, faces: Tensor) -> Tensor:
+def best() -> Path:
+    """The best trained model there is: in ./results, else the suite's own. Raises UserError without one."""
+    for folder in (Path("results"), SUITE / "results", SUITE / "ferlab/weights"):  # the last: as installed
+        if file := trained(results=folder):
+            return file
+    raise UserError("no model is trained yet; train one first, such as with python train_ConvNet.py.")
+
+
+def preprocess(model: nn.Module, faces: Tensor) -> Tensor:
     """uint8 faces (N, 3, 100, 100) -> float (N, 3, S, S) as `model` had them in training: its --resolution,
     its image size, normalised.
     """
@@ -74,18 +86,27 @@ def inputs(model: nn.Module, faces: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def probabilities(models: Sequence[nn.Module], faces: Tensor, *, runtime: Runtime | None = None) -> Tensor:
-    """float32 (N, 7) on the host for uint8 faces (N, 3, 100, 100): the mean of the models' probabilities.
+def probabilities(models: Sequence[nn.Module], faces: Tensor, *, flip: bool = False) -> Tensor:
+    """float32 (N, 7) on the host for uint8 faces (N, 3, H, W): the mean of the models' probabilities, each
+    model's logits first divided by its checkpoint's `temperature`, where it has one (Guo et al., On
+    Calibration of Modern Neural Networks, ICML 2017, https://arxiv.org/abs/1706.04599).
 
-    The models must be on `runtime`'s device and in eval mode; without `runtime` all runs on the CPU in fp32.
+    flip: each answer is the mean over the face and its mirror image. The models must be in eval mode.
     """
-    runtime = runtime or Runtime(torch.device("cpu"), None)
     answers = []
     for batch in faces.split(BATCH):
-        total = torch.zeros(())
-        for model in models:
-            with runtime.autocast():
-                logits = model(inputs(model, batch.to(runtime.device)))
-            total = total + logits.float().softmax(1).cpu()
-        answers.append(total / len(models))
+        views = [batch, batch.flip(3)] if flip else [batch]
+        parts = [answer(model, view.to(device(model))).cpu() for model in models for view in views]
+        answers.append(torch.stack(parts).mean(0))
     return torch.cat(answers)
+
+
+def answer(model: nn.Module, faces: Tensor) -> Tensor:
+    """One model's calibrated probabilities (N, 7), on its own device, where the faces must be."""
+    temperature = getattr(model, "checkpoint", {}).get("temperature", 1.0)
+    return (model(preprocess(model, faces)) / temperature).softmax(1)
+
+
+def device(model: nn.Module) -> torch.device:
+    """Where the model's weights are."""
+    return next(model.parameters()).device

@@ -1,0 +1,103 @@
+"""A photo -> its faces, each with its expression and seven probabilities.
+
+from ferlab import Recognizer
+recognizer = Recognizer()               # the best trained model there is; or Recognizer("a run's folder")
+for face in recognizer("photo.jpg"): print(face.expression, face.probabilities, face.box)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import models
+from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import UserError
+from ferlab.inference.explain import explain
+from ferlab.inference.face_detection import Face
+from ferlab.inference.photos import faces_in
+from ferlab.inference.predictor import best, find, probabilities
+
+UNSURE = "unsure"
+
+
+class Prediction(NamedTuple):
+    """The answer to one face."""
+
+    box: tuple[float, float, float, float] | None  # left, top, right, bottom in pixels; None: a ready crop
+    expression: str  # one of CLASS_NAMES, or "unsure"
+    probability: float  # the highest one
+    probabilities: dict[str, float]  # of all seven, in CLASS_NAMES' order; they sum to 1
+    pixels: np.ndarray  # the aligned face that the models saw, uint8 (3, 100, 100)
+
+    def ranked(self, k: int = len(CLASS_NAMES)) -> list[tuple[str, float]]:
+        """The `k` most probable expressions with their probabilities, most probable first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+
+class Recognizer:
+    """A trained model, or several that vote with the mean of their probabilities.
+
+    runs: folders of runs or .pth files; without one, the trained model with the highest macro-F1 on val, in
+    ./results, else the suite's own. device: auto, cpu, cuda or cuda:N. flip: average over each face and its
+    mirror image, at twice the cost. min_confidence: below this probability the expression is "unsure".
+    Everything is computed in fp32. Raises UserError where there is no model, or one cannot be used.
+    """
+
+    def __init__(
+        self, *runs: str | Path, device: str = "auto", flip: bool = False, min_confidence: float = 0.0
+    ) -> None:
+        if not 0 <= min_confidence <= 1:
+            raise UserError(f"the lowest confidence is {min_confidence:g}; it is a probability, 0 to 1.")
+        self.files = [find(run) for run in runs] or [best()]
+        self.models = [models.load(file) for file in self.files]
+        self.flip, self.min_confidence = flip, min_confidence
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.models = [model.to(device) for model in self.models]
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"the device {device} cannot be used: {reason}; take auto or cpu.") from None
+
+    def __call__(
+        self, photo: str | Path | bytes | Image.Image | np.ndarray, *, aligned: bool = False
+    ) -> list[Prediction]:
+        """Every face in a photo, from left to right; [] where there is none.
+
+        photo: a path, a file's bytes, a PIL image, or uint8 RGB (H, W, 3). aligned: it is a ready face crop
+        of any size, in which no face is looked for. Raises UserError where it cannot be read.
+        """
+        return self.classify(faces_in(photo, aligned=aligned)[1])
+
+    def classify(self, faces: Sequence[Face]) -> list[Prediction]:
+        """The answers to faces that are found already, in one go."""
+        if not faces:
+            return []
+        found = []
+        pixels = torch.from_numpy(np.stack([face.pixels for face in faces]))
+        for face, p in zip(faces, self.probabilities(pixels).tolist()):
+            highest = max(p)
+            name = CLASS_NAMES[p.index(highest)] if highest >= self.min_confidence else UNSURE
+            found.append(Prediction(face.box, name, highest, dict(zip(CLASS_NAMES, p)), face.pixels))
+        return found
+
+    def probabilities(self, faces: Tensor) -> Tensor:
+        """float32 (N, 7) on the host for uint8 faces (N, 3, H, W)."""
+        return probabilities(self.models, faces, flip=self.flip)
+
+    def heat_maps(self, faces: Tensor) -> Tensor:
+        """Where the models looked in uint8 faces (N, 3, H, W): their mean, (N, H, W) in 0..1."""
+        return torch.stack([explain(model, faces) for model in self.models]).mean(0)
+
+    def __str__(self) -> str:
+        """The models with what they were trained on, such as results/ConvNet/seed0 (ConvNet, RAF-DB)."""
+        parts = []
+        for file, model in zip(self.files, self.models):
+            where = file.parent if file.name == "best_model.pth" else file
+            parts.append(f"{where} ({model.built['name']}, {model.checkpoint.get('data', 'unknown data')})")
+        return " + ".join(parts)
