@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import models
-from ferlab.analysis.runs import HERE, NOT_RECIPE, SCRIPTS, script_options
+from ferlab.analysis.runs import HERE, script_options
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, typed
@@ -37,7 +37,7 @@ from ferlab.data.layout import is_drawn
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError, command
 from ferlab.files import write_atomically
-from ferlab.options import Options
+from ferlab.options import Options, names
 from ferlab.training import runtime
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
@@ -46,7 +46,6 @@ from RAFDB_dataset import RAFDBDataset
 from train_function import evaluate
 
 IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
-CHEAPEST_FIRST = ("ConvNet", "GoogLeNet", "ResNet18", "VGG16", "ViT-B16", "ViT-mod")
 OURS = ("seed", "name", "resume", "overwrite", "test")  # options that the study itself sets
 
 
@@ -135,7 +134,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
             for name in args.models
             for setting in STUDIES[args.study].settings
         ]
-    names = sorted(args.models, key=CHEAPEST_FIRST.index)
+    names = sorted(args.models, key=models.NAMES.index)  # cheapest first
     jobs = [_job(name, seed, rest) for seed in args.seeds for name in names]
     return jobs + [
         _job(name, seed, ["--epochs", str(IN_DEPTH[name]), *rest], study, setting)
@@ -176,7 +175,7 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
     changed = [
         f"{key.replace('_', '-')}{value}"
         for key, value in asked.items()
-        if key not in NOT_RECIPE and value != recipe[key]
+        if key in names("recipe") and value != recipe[key]
     ]
     words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(option) + changed
     words += ["imagenet"] * (weights != "none")
@@ -226,7 +225,7 @@ def _check(job: Job) -> None:
             stored = vars(Options()) | json.loads((job.folder / "options.json").read_text())
         except (OSError, ValueError):
             stored = {}
-        wanted = {key: value for key, value in vars(job.options).items() if key not in NOT_RECIPE}
+        wanted = {key: value for key, value in vars(job.options).items() if key in names("recipe")}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
             raise UserError(
                 f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
@@ -242,7 +241,7 @@ def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
     with tempfile.TemporaryFile() as output:
         # a session of its own: Ctrl-C reaches this process only, which passes it on once
         child = subprocess.Popen(
-            [sys.executable, str(SCRIPTS[job.model]), *job.argv, *mode],
+            [sys.executable, str(HERE / models.ARCHITECTURES[job.model].script), *job.argv, *mode],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,6 +1,7 @@
 """study.py: what it plans, a real study that is stopped and goes on, and what its pages say."""
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 from test_compare import make_run, spread
 
 import ferlab.training.run_folder
+import models
 import study
 from ferlab.analysis.runs import script_options
 from ferlab.analysis.studies import STUDIES, write_page
@@ -108,7 +110,8 @@ def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:
     script = tmp_path / "script.py"
     script.write_text(f"import sys\n{body}\n")
     jobs = [study._job("ConvNet", seed, ["--output", str(tmp_path)]) for seed in (0, 1)]
-    monkeypatch.setitem(study.SCRIPTS, "ConvNet", script)
+    ours = dataclasses.replace(models.ARCHITECTURES["ConvNet"], script=str(script))
+    monkeypatch.setitem(models.ARCHITECTURES, "ConvNet", ours)
     return jobs
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from ferlab.data.rafdb import CLASS_NAMES
+from models import ARCHITECTURES
 
 # Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
 BLUE, ORANGE, GREEN, GREY, PURPLE, AMBER, SKY = (
@@ -31,7 +32,7 @@ LOOKS = (
     ("black", "*"),
     ("#8C5A2B", "h"),
 )
-MODELS = dict(zip(("ConvNet", "ResNet18", "VGG16", "GoogLeNet", "ViT-B16", "ViT-mod"), LOOKS))
+MODELS = {name: (it.colour, it.marker) for name, it in ARCHITECTURES.items()}
 LINES = ("-", "--", ":", "-.")
 STYLE = {
     "font.size": 10,

@@ -20,24 +20,10 @@ import pandas as pd
 from ferlab.analysis import metrics
 from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 from ferlab.errors import UserError
-from models import NAMES
+from ferlab.options import names
+from models import ARCHITECTURES, NAMES
 
 HERE = Path(__file__).resolve().parents[2]
-SCRIPTS = {name: HERE / f"train_{'ResNet' if name == 'ResNet18' else name}.py" for name in NAMES}
-NOT_RECIPE = (
-    "seed",
-    "output",
-    "name",
-    "data",
-    "device",
-    "amp",
-    "compile",
-    "resume",
-    "overwrite",
-    "tensorboard",
-    "deterministic",
-    "test",
-)  # what may differ between two runs of one recipe
 ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
 NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
 STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
@@ -68,7 +54,7 @@ class Result:
 
     folder: Path
     options: dict
-    committed: dict  # the options that the model's script has today
+    of_script: dict  # the options that the model's script has today
     numbers: dict  # metrics.json
     log: list[dict]
     images: list[str]
@@ -88,13 +74,13 @@ class Result:
 
     def recipe(self, *, without: Sequence[str] = ()) -> dict:
         """The options that two runs of one recipe share."""
-        return {key: self.options[key] for key in sorted(self.options) if key not in (*NOT_RECIPE, *without)}
+        return {key: self.options[key] for key in sorted(names("recipe")) if key not in without}
 
     def changed_options(self, *, without: Sequence[str] = ()) -> list[str]:
-        """Where it departs from the committed recipe, such as "10 of 40 epochs" or "balance focal"."""
+        """Where it departs from the script's recipe, such as "10 of 40 epochs" or "balance focal"."""
         found = []
         for key, value in self.recipe(without=(*without, "weights")).items():
-            usual = self.committed.get(key, value)
+            usual = self.of_script.get(key, value)
             if key == "epochs" and value != usual:
                 found.insert(0, f"{value} of {usual} epochs" if value < usual else f"{value} epochs")
             elif value != usual:
@@ -162,7 +148,7 @@ class Group:
 
 def script_options(model: str, argv: Sequence[str]):
     """The Options that the model's script would train with, were it called with `argv`. Raises UserError."""
-    script = runpy.run_path(str(SCRIPTS[model]))
+    script = runpy.run_path(str(HERE / ARCHITECTURES[model].script))
     return script["parse"](model, script["RECIPES"], list(argv))
 
 
@@ -255,7 +241,7 @@ def _read(folder: Path) -> Result:
     try:
         recipe = vars(script_options(model, ["--weights", "imagenet" if weights == "imagenet" else "none"]))
     except FileNotFoundError:
-        raise ValueError(f"there is no {SCRIPTS[model].name} to tell its recipe") from None
+        raise ValueError(f"there is no {ARCHITECTURES[model].script} to tell its recipe") from None
     except UserError as error:
         raise ValueError(str(error)) from None
     for key, usual in recipe.items():
