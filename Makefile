@@ -1,5 +1,6 @@
 # make train   an environment in .venv, then ResNet18 on RAF-DB if it is here, else on drawn faces
-# make test    the same environment and the whole test suite
+# make test    the same environment and the whole test suite, after make check's two looks at the style
+# make check   style, options, and one epoch of every script: a minute, for everyday work
 # make results every model and every study on RAF-DB, three seeds each; goes on where it was stopped
 # More options go in ARGS: make train ARGS="--epochs 20 --seed 1", make results ARGS="--clone ../campaign"
 
@@ -8,7 +9,7 @@ ARGS ?=
 BIN = .venv/bin
 CACHED = $${TORCH_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/torch}/hub/checkpoints/resnet18-f37072fd.pth
 
-.PHONY: train test results
+.PHONY: train test check style results
 
 train: .venv/ready
 	@if [ -d raf-db-dataset ] || [ -f raf-db-dataset.zip ]; then \
@@ -24,8 +25,15 @@ train: .venv/ready
 results: .venv/ready
 	$(BIN)/python study.py campaign $(ARGS)
 
-test: .venv/ready-dev
+test: style
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+check: style
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 tests/test_cli.py tests/test_scripts.py $(ARGS)
+
+style: .venv/ready-dev
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
 
 .venv/ready: requirements.txt
 	@command -v $(PYTHON) >/dev/null || \

@@ -16,7 +16,7 @@ import pytest
 
 import models
 from ferlab.options import Options
-from ferlab.training.report import FILES
+from ferlab.training.run_folder import FILES
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {
