@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from PIL.Image import Resampling
 from torch.utils.data import Dataset
 
 from ferlab.data import twins
@@ -171,18 +172,20 @@ def _writable(folder: Path) -> Path:
     for place in (folder, fallback):
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if place == fallback and user not in ("user", place.stat().st_uid):
-                raise PermissionError(13, "it belongs to another user")
+            status = place.stat()
+            if user not in ("user", status.st_uid) and (place == fallback or status.st_mode & 0o002):
+                also = "" if place == fallback else " and is open to all"
+                raise PermissionError(13, f"it belongs to another user{also}")
             with tempfile.TemporaryFile(dir=place):
                 return place
         except OSError as error:
             if place == fallback:
                 raise UserError(
-                    f"neither {folder} nor {fallback} can be written ({error.strerror}); set "
+                    f"neither {folder} nor {fallback} can be used ({error.strerror}); set "
                     "XDG_CACHE_HOME to a folder that can."
                 ) from None
             print(
-                f"note: the cache folder {folder} cannot be written ({error.strerror}); using {fallback}",
+                f"note: the cache folder {folder} cannot be used ({error.strerror}); using {fallback}",
                 file=sys.stderr,
             )
 
@@ -277,7 +280,7 @@ def _decode_all(source: Source, rows: list[Row], images: np.ndarray) -> dict[int
     def decode(indices: range) -> None:
         for i in indices:
             try:
-                images[i] = decode_face(source.read(rows[i].path))
+                images[i] = decode_face(source.read(rows[i].path), resize=source.resize)
             except (OSError, ValueError) as error:
                 problems[i] = f"{rows[i].path}: {getattr(error, 'strerror', None) or error}"
 
@@ -287,17 +290,24 @@ def _decode_all(source: Source, rows: list[Row], images: np.ndarray) -> dict[int
     return dict(sorted(problems.items()))
 
 
-def decode_face(data: bytes) -> np.ndarray:
+def decode_face(data: bytes, *, resize: bool = False) -> np.ndarray:
     """JPEG or PNG bytes of one aligned face -> uint8 (3, 100, 100) RGB, upright. ValueError says why not.
 
-    Nothing is decoded before the header has promised 100 x 100 pixels: no file can ask for more memory.
+    resize: take squares of 8 to 2048 pixels a side, too, and scale them. Nothing is decoded before the header
+    has promised such a size: no file can ask for more memory.
     """
     with opened(data) as image:
-        if image.size != (SIDE, SIDE):
-            raise Unusable(f"is {image.width} x {image.height} pixels, not {SIDE} x {SIDE}")
+        width, height = image.size
+        if (width, height) != (SIDE, SIDE) and not (resize and width == height and 8 <= width <= 2048):
+            hint = "" if resize or width != height else "; --resize takes squares of any size"
+            wanted = "a square of 8 to 2048" if resize else f"{SIDE} x {SIDE}"
+            raise Unusable(f"is {width} x {height} pixels, not {wanted}{hint}")
         if image.mode not in MODES:
             raise Unusable(f"has the pixel format {image.mode}, not 8 bits a channel")
-        return np.asarray(upright(image).convert("RGB")).transpose(2, 0, 1)
+        image = upright(image).convert("RGB")
+        if image.size != (SIDE, SIDE):
+            image = image.resize((SIDE, SIDE), Resampling.BICUBIC)  # smoothed first where it gets smaller
+        return np.asarray(image).transpose(2, 0, 1)
 
 
 @command

@@ -34,6 +34,22 @@ def first_ten(problems: list[str]) -> str:
     return "\n".join(f"  {line}" for line in problems[:10] + more)
 
 
+def first_of_each(problems: dict[str, list[str]], *, lines: int = 8) -> str:
+    """Problems by kind, causes first, as at most so many indented lines: all, or the first one of each kind
+    and how many more there are.
+    """
+    listed = [text for texts in problems.values() for text in texts]
+    if len(listed) > lines:
+        listed = [
+            texts[0] + (f" (and {len(texts) - 1:,} more like it)" if len(texts) > 1 else "")
+            for texts in problems.values()
+            if texts
+        ]
+    if len(listed) > lines:
+        listed[lines - 1 :] = [f"... and {len(listed) - lines + 1:,} more kinds of problems"]
+    return "\n".join(f"  {line}" for line in listed)
+
+
 def command(main):
     """Decorate a script's main(): a UserError becomes its message on stderr and its exit code, and so do what
     the system refuses (4) and a Ctrl-C that nobody waits for (130).

@@ -1,5 +1,6 @@
 """A zip from anywhere is refused before anything in it is read, unless it is as plain as RAF-DB's (1 s)."""
 
+import os
 import stat
 import tracemalloc
 import zipfile
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ferlab.data.archive import MAX_FILE, MAX_FILES, check_zip, open_zip
+from ferlab.data import archive
+from ferlab.data.archive import MAX_FILE, check_zip, open_zip
 from ferlab.errors import UserError
 
 CSV = b"image,label\n" * 50
@@ -52,7 +54,7 @@ def test_a_good_zip_is_read(path):
         (entry("..\\x"), "..\\x: the name leads out of the folder"),
         (entry("a.jpg", mode=stat.S_IFLNK | 0o777), "a.jpg: is a link or a device"),
         (entry("a.jpg", mode=stat.S_IFCHR | 0o666), "a.jpg: is a link or a device"),
-        (entry("train_labels.csv"), "train_labels.csv: stands there 2 times"),
+        (entry("train_labels.csv"), "train_labels.csv: is listed 2 times"),
     ],
     ids=str,
 )
@@ -71,7 +73,7 @@ def test_an_encrypted_entry_is_refused(path):
 
 def test_an_entry_that_lies_about_its_size_is_not_unpacked_whole(path, tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("train_labels.csv", bytes(200 * MAX_FILE))
+        archive.writestr("train_labels.csv", bytes(20 * MAX_FILE))
     data = bytearray(path.read_bytes())
     at = data.rindex(b"PK\x01\x02") + 24  # the unpacked size, in the directory
     data[at : at + 4] = (1000).to_bytes(4, "little")
@@ -99,13 +101,16 @@ def test_an_entry_that_unpacks_to_more_than_a_face_is_refused(path):
 @pytest.mark.parametrize(
     "count, size, expected",
     [
-        (MAX_FILES, 0, ""),
-        (MAX_FILES + 1, 0, "30,683 entries; RAF-DB's has 15,341"),
-        (74, MAX_FILE, ""),
-        (75, MAX_FILE, "unpacks to 75 MiB; RAF-DB's to 37 MiB"),
+        (1000, 0, ""),
+        (1001, 0, "1,001 entries, more than 1,000"),
+        (100, MAX_FILE, ""),
+        (101, MAX_FILE, "unpacks to 101 MiB, more than 100"),
     ],
 )
-def test_more_than_twice_of_rafdb_is_refused(count, size, expected):
+def test_too_much_is_refused(count, size, expected, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_FILES", 1000)
+    monkeypatch.setattr(archive, "MAX_BYTES", 100 * MAX_FILE)
+
     class Archive:
         filename = "big.zip"
 
@@ -121,18 +126,49 @@ def test_more_than_twice_of_rafdb_is_refused(count, size, expected):
         check_zip(Archive())
 
 
-def test_what_is_no_zip_or_only_a_part_of_one(path):
+FOREIGN = {
+    "web page": (b"<!DOCTYPE html><html>Sign in</html>", "(35 bytes) is a web page"),
+    "table": (
+        b"emotion,pixels,Usage\n0,70 80,Training\n",
+        "is a table, and tables of pixels, as fer2013.csv",
+    ),
+    "tar.gz": (b"\x1f\x8b\x08\0", "is packed in a way that is not read; unpack it and name the folder"),
+    "tar": (bytes(257) + b"ustar", "is packed in a way that is not read"),
+    "picture": (b"\xff\xd8\xff", "is not a zip; name RAF-DB's zip or folder"),
+    "nothing": (b"", "(0 bytes) is not a zip"),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_zip_is_told_what_it_is(path, kind):
+    data, expected = FOREIGN[kind]
+    path.write_bytes(data)
+    assert expected in refusal(path) and "again" not in refusal(path)
+
+
+def test_a_damaged_zip_or_a_part_of_one(path):
     data = path.read_bytes()
-    path.write_bytes(b"<!DOCTYPE html><html>Sign in</html>")
-    assert f"{path} (35 bytes) is not RAF-DB's zip" in refusal(path)
     path.write_bytes(data[: len(data) // 2])
-    assert "or only a part of it; download it again" in refusal(path)
+    assert "is only a part of a zip; download it again" in refusal(path)
     directory = data.index(b"PK\x01\x02")
     path.write_bytes(data[:directory] + b"XX" + data[directory + 2 :])
     assert f"{path} is a damaged zip" in refusal(path)
     with open(path, "wb") as file:
         file.truncate(10**12)  # sparse: a terabyte that nobody should read
-    assert "(1,000,000,000,000 bytes) is not RAF-DB's zip" in refusal(path)
+    assert f"{path} has 1,000,000,000,000 bytes; unpack" in refusal(path)
+
+
+def test_names_with_backslashes_have_their_sentence(path):
+    with zipfile.ZipFile(path, "a") as archive:
+        for i in range(20):
+            archive.writestr(f"DATASET\\train\\1\\{i}.jpg", b"x")
+    text = refusal(path)
+    assert "has backslashes in its names" in text and "unpack it" in text and len(text.splitlines()) == 1
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.zip")
+    assert "is not a file" in refusal(tmp_path / "a.zip")
 
 
 def test_a_damaged_entry_is_an_oserror_with_its_name(path):

@@ -22,7 +22,9 @@ SPLITS = ("train", "val", "test")
 def decoded(monkeypatch) -> list:
     """One entry for each face that is decoded."""
     faces = []
-    monkeypatch.setattr(RAFDB_dataset, "decode_face", lambda data: faces.append(1) or decode_face(data))
+    monkeypatch.setattr(
+        RAFDB_dataset, "decode_face", lambda data, **options: faces.append(1) or decode_face(data, **options)
+    )
     return faces
 
 
@@ -128,9 +130,24 @@ def test_unwritable_cache_folder_falls_back_and_says_so_once(drawn, tmp_path, mo
     assert cache_folder().stat().st_mode & 0o077 == 0  # RAF-DB's faces are not for other users
     said = capsys.readouterr().err
     assert said == (
-        f"note: the cache folder {tmp_path / 'file/fer-rafdb'} cannot be written (Not a "
+        f"note: the cache folder {tmp_path / 'file/fer-rafdb'} cannot be used (Not a "
         f"directory); using {cache_folder()}\n"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_a_cache_folder_of_another_user_that_is_open_to_all_is_not_used(
+    tmp_path, empty_cache, monkeypatch, mode, capsys
+):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    empty_cache.mkdir(parents=True)
+    os.chown(empty_cache, 65534, 65534)
+    empty_cache.chmod(mode)
+    used, said = cache_folder(), capsys.readouterr().err
+    assert used == (empty_cache if mode == 0o770 else tmp_path / "tmp/fer-rafdb-0")
+    assert ("it belongs to another user and is open to all" in said) == (mode != 0o770)
 
 
 def test_no_cache_folder_at_all_is_an_error(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
-from trees import IMAGE, RAMP, encode, first_face, kaggle
+from trees import IMAGE, RAMP, by_class, encode, first_face, kaggle
 
 import RAFDB_dataset
 from ferlab.data.rafdb import CLASS_NAMES
@@ -134,6 +134,27 @@ def test_exif_rotation_is_applied():
         pixels = decode_face(encode(IMAGE, kind, exif=exif))
         assert pixels[0, :10].mean() < 30 and pixels[0, -10:].mean() > 225  # the dark left is the top now
         assert np.abs(pixels[0].astype(int) - RAMP.T).max() < 8
+
+
+@pytest.mark.parametrize("side", [48, 100, 224])
+def test_squares_of_another_size_are_scaled_where_that_is_asked(side):
+    data = encode(IMAGE.resize((side, side)), "PNG")
+    pixels = decode_face(data, resize=True).astype(int)
+    assert pixels.shape == (3, 100, 100) and np.abs(pixels[0] - RAMP).max() < 4
+    if side != 100:
+        with pytest.raises(ValueError, match=f"is {side} x {side} pixels, not 100 x 100; --resize takes"):
+            decode_face(data)
+    for width, height in ((99, 100), (4, 4), (2049, 2049)):
+        with pytest.raises(ValueError, match=f"is {width} x {height} pixels, not a square of 8 to 2048"):
+            decode_face(png(width, height), resize=True)
+
+
+def test_a_source_says_whether_its_images_are_scaled(tmp_path):
+    names = "surprise fear disgust happy sad angry neutral".split()
+    source = open_source(by_class(tmp_path, names, face=encode(IMAGE.resize((48, 48)))))
+    assert "14 of 14 test images" in (text := refusal(source, "test")) and "--resize" in text
+    part = RAFDBDataset(source._replace(resize=True), "test")
+    assert part.counts == [2] * 7 and np.abs(part.images[0, 0].int() - RAMP).max() < 12
 
 
 def png(width: int, height: int) -> bytes:

@@ -3,11 +3,16 @@
 import contextlib
 import io
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from ferlab.data.layout import find
+from ferlab.errors import UserError
 
 NAMES = {"train": "train_{:05d}_aligned.jpg", "test": "test_{:04d}_aligned.jpg"}
 RAMP = np.linspace(0, 255, 100).astype(np.uint8)[None].repeat(100, 0)  # dark on the left, bright on the right
@@ -36,6 +41,26 @@ def kaggle(root: Path, *, each: int = 2, face: bytes = FACE) -> Path:
             lines.append(f"{name},{label}\n")
         (root / f"{split}_labels.csv").write_text("".join(lines))
     return root
+
+
+def by_class(root: Path, names: list[str], *, train: str = "train", test: str = "test", **options) -> Path:
+    """The same with a folder for each class, called by `names`, and without tables."""
+    kaggle(root, **options)
+    for split, folder in (("train", train), ("test", test)):
+        for number, name in enumerate(names, 1):
+            (root / folder).mkdir(exist_ok=True)
+            (root / "DATASET" / split / str(number)).rename(root / folder / name)
+        (root / f"{split}_labels.csv").unlink()
+    shutil.rmtree(root / "DATASET")
+    return root
+
+
+def refused(path: Path) -> str:
+    """What a user is told about the dataset at `path`; it must be refused."""
+    with pytest.raises(UserError) as error:
+        find(path)
+    assert error.value.code == 2
+    return str(error.value)
 
 
 def official(root: Path, *, each: int = 2, face: bytes = FACE) -> Path:

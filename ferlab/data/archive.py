@@ -1,4 +1,4 @@
-"""A zip from anywhere, checked before anything in it is read: RAF-DB's is small, flat and plain.
+"""A zip from anywhere, checked before anything in it is read: a dataset's is small, flat and plain.
 
 files, read = open_zip("raf-db-dataset.zip")      # name -> checksum; read(name) -> bytes
 unpack("raf-db-dataset.zip", "raf-db-dataset")    # the same onto the disk
@@ -12,9 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ferlab.errors import UserError, first_ten
+from ferlab.files import read_regular
 
-MAX_FILES, MAX_BYTES = 2 * 15_341, 2 * 39_021_420  # twice of what RAF-DB's zip has and unpacks to
+MAX_FILES, MAX_BYTES = 100_000, 1 << 30  # RAF-DB's has 15,341 files and unpacks to 39,021,420 bytes
 MAX_FILE = 1 << 20  # bytes; RAF-DB's largest file is a CSV of a third of that
+UNPACK = "is packed in a way that is not read; unpack it and name the folder with --data."
+FOREIGN = (  # where, what stands there, what to tell of such a file
+    (0, b"\x1f\x8b", UNPACK),  # gzip: .tar.gz
+    (0, b"BZh", UNPACK),
+    (0, b"\xfd7zXZ", UNPACK),
+    (0, b"7z\xbc\xaf", UNPACK),
+    (0, b"Rar!", UNPACK),
+    (257, b"ustar", UNPACK),  # tar
+    (0, b"PK\3\4", "is only a part of a zip; download it again."),
+    (0, b"<!DOCTYPE html", "is a web page, perhaps one that asks to sign in; download the zip by hand."),
+    (0, b"<html", "is a web page, perhaps one that asks to sign in; download the zip by hand."),
+)
+TABLE = (
+    "is a table, and tables of pixels, as fer2013.csv, are not read: take the same faces as image files, "
+    "train/angry/ ... test/neutral/, and name their folder with --data."
+)
 
 
 def open_zip(path: str | Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
@@ -23,12 +40,15 @@ def open_zip(path: str | Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
     Raises UserError where it is no zip, damaged, or refused by `check_zip`; `read` raises OSError where an
     entry is damaged.
     """
-    size = os.path.getsize(path)
-    if size > MAX_BYTES or not zipfile.is_zipfile(path):
+    if not os.path.isfile(path):  # opening a pipe would wait for ever
+        raise UserError(f"{path} is not a file; name a zip or a folder with --data.")
+    if (size := os.path.getsize(path)) > MAX_BYTES:
         raise UserError(
-            f"{path} ({size:,} bytes) is not RAF-DB's zip, or only a part of it; download it "
-            "again, or name RAF-DB's folder with --data."
+            f"{path} has {size:,} bytes; unpack what is that large, and name the folder with --data."
         )
+    if not zipfile.is_zipfile(path):
+        said = foreign(path) or "is not a zip; name RAF-DB's zip or folder with --data."
+        raise UserError(f"{path} ({size:,} bytes) {said}")
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # zipfile raises half a dozen types, depending on where the damage is
@@ -43,6 +63,16 @@ def open_zip(path: str | Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
             raise OSError(f"{name} is damaged in the zip: {error}") from None
 
     return {info.filename: info.CRC for info in archive.infolist() if not info.is_dir()}, read
+
+
+def foreign(path: str | Path) -> str:
+    """What a file is that is no zip, and what to do with it; nothing where that is not known. OSError."""
+    if not os.path.isfile(path):
+        return ""
+    begin = read_regular(path, limit=512)
+    if b"pixels" in begin.partition(b"\n")[0]:
+        return TABLE
+    return next((said for at, sign, said in FOREIGN if begin[at:].startswith(sign)), "")
 
 
 def unpack(path: str | Path, folder: str | Path) -> None:
@@ -67,16 +97,21 @@ def unpack(path: str | Path, folder: str | Path) -> None:
 
 
 def check_zip(archive: zipfile.ZipFile) -> None:
-    """Refuse, with UserError, what RAF-DB's zip never has: odd names, links, duplicates, too much of it."""
+    """Refuse, with UserError, what a dataset's zip never has: odd names, links, duplicates, too much."""
     infos = archive.infolist()
+    if any("\\" in info.filename for info in infos) and not any(_leads_out(info.filename) for info in infos):
+        raise UserError(
+            f"{archive.filename} has backslashes in its names, as some tools of Windows pack; unpack it and "
+            "name the folder with --data, or pack it again."
+        )
     problems = [
-        f"{name}: stands there {n} times"
+        f"{name}: is listed {n} times"
         for name, n in Counter(info.filename for info in infos).items()
         if n > 1
     ]
     for info in infos:
         name, kind = info.filename, info.external_attr >> 16 & 0o170000
-        if name.startswith("/") or ":" in name or "\\" in name or ".." in name.split("/"):
+        if _leads_out(name):
             problems.append(f"{name}: the name leads out of the folder")
         elif kind not in (0, 0o100000, 0o040000):
             problems.append(f"{name}: is a link or a device")
@@ -87,11 +122,18 @@ def check_zip(archive: zipfile.ZipFile) -> None:
         elif info.file_size > MAX_FILE:
             problems.append(f"{name}: unpacks to {info.file_size / 2**20:,.1f} MiB")
     if len(infos) > MAX_FILES:
-        problems.append(f"{len(infos):,} entries; RAF-DB's has 15,341")
+        problems.append(f"{len(infos):,} entries, more than {MAX_FILES:,}")
     if (total := sum(info.file_size for info in infos)) > MAX_BYTES:
-        problems.append(f"unpacks to {total / 2**20:,.0f} MiB; RAF-DB's to 37 MiB")
+        problems.append(f"unpacks to {total / 2**20:,.0f} MiB, more than {MAX_BYTES / 2**20:,.0f}")
     if problems:
         raise UserError(
             f"{archive.filename} is not a zip to trust (problems: {len(problems):,}):\n"
-            f"{first_ten(problems)}\nDownload RAF-DB's zip again."
+            f"{first_ten(problems)}\nDownload it again, or unpack it with a tool that you trust and name the "
+            "folder with --data."
         )
+
+
+def _leads_out(name: str) -> bool:
+    """Whether an entry would be written outside of the folder, on this system or another."""
+    path = name.replace("\\", "/")
+    return path.startswith("/") or ":" in path or ".." in path.split("/")

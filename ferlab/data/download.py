@@ -1,6 +1,8 @@
 """RAF-DB onto this machine: a zip or folder that is there already, or the Kaggle mirror's zip, over https.
 
 python -m ferlab.data.download                          # raf-db-dataset.zip and, from it, raf-db-dataset/
+
+By hand: torch.hub.download_url_to_file has no resume and no limit of size, and leaves https if redirected.
 """
 
 import os
@@ -15,7 +17,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from tqdm.auto import tqdm
 
-from ferlab.data.archive import MAX_BYTES, unpack
+from ferlab.data.archive import unpack
 from ferlab.data.layout import find
 from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError, command
@@ -24,6 +26,7 @@ NAME = "raf-db-dataset"
 URL = "https://www.kaggle.com/api/v1/datasets/download/shuvoalok/raf-db-dataset"
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 16  # bytes
+LIMIT = 2 * 39_021_420  # bytes, twice of what RAF-DB's zip has
 WAYS = f"""What to do:
   - with a network, run this again: it goes on where it stopped; or
   - download the zip of kaggle.com/datasets/shuvoalok/raf-db-dataset with a browser, which may call it
@@ -99,13 +102,16 @@ def fetch(path: Path, *, url: str = URL, counts: dict = COUNTS, opener: Callable
     os.replace(part, path)
 
 
-def transfer(url: str, part: Path, opener: Callable, *, limit: int = MAX_BYTES) -> None:
+def transfer(url: str, part: Path, opener: Callable, *, limit: int = LIMIT) -> None:
     """Append to `part` what it lacks of `url`, or write it anew where the server sends no ranges.
 
-    Raises UserError where it is not https or more than `limit` bytes, OSError where it breaks off.
+    Raises UserError where it is not https, more than `limit` bytes or `part` no file; OSError where it
+    breaks off.
     """
     if urlsplit(url).scheme != "https":
         raise UserError(f"{url} is not https, and nothing else is downloaded.")
+    if part.exists() and not part.is_file():  # opening a pipe would wait for ever
+        raise UserError(f"{part} is not a file; remove it.")
     have = part.stat().st_size if part.exists() else 0
     request = Request(url, headers={"User-Agent": NAME} | ({"Range": f"bytes={have}-"} if have else {}))
     try:

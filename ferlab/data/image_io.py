@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-from PIL.Image import Transpose as T
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FACES = ("JPEG", "PNG")  # what RAF-DB's own images may be
 PHOTOS = (*FACES, "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # of several frames or pages the first is meant
@@ -28,21 +27,7 @@ OTHERS = (
     (0, b"<html", "a web page"),
     (0, b"<svg", "an SVG drawing"),
 )
-ORIENTATION = 0x0112  # EXIF's tag
-TURNS = dict(
-    zip(
-        range(2, 9),
-        (
-            T.FLIP_LEFT_RIGHT,
-            T.ROTATE_180,
-            T.FLIP_TOP_BOTTOM,
-            T.TRANSPOSE,
-            T.ROTATE_270,
-            T.TRANSVERSE,
-            T.ROTATE_90,
-        ),
-    )
-)
+METADATA = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
 
 class Unusable(ValueError):
@@ -96,10 +81,12 @@ def upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF data tell; damaged ones, which spoil no pixel, tell nothing."""
     image.load()  # which turns a TIFF by itself, and then tells so
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
+        image.getexif()  # it is kept, so that what Pillow would write anew, and fail if it is damaged, can go
+        for key in METADATA:
+            image.info.pop(key, None)
+        return ImageOps.exif_transpose(image)
     except Exception:  # Pillow's reader of metadata raises whatever the damage makes of them
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        return image
 
 
 def rgb(image: Image.Image) -> Image.Image:

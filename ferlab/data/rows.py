@@ -1,0 +1,176 @@
+"""The files of a dataset -> one row for each image, and whatever is wrong with them, all at once.
+
+rows, problems, notes = by_folder(files, read, "DATASET/")     # or by_list(files, read): the official release
+"""
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from ferlab.data.image_io import Unusable, opened
+from ferlab.data.labels import NUMBERS, compare, label
+from ferlab.data.rafdb import CLASS_NAMES, SIDE
+
+LABEL_FILE = "EmoLabel/list_patition_label.txt"  # the release spells it so
+ALIGNED = "Image/aligned"
+SUFFIXES = (".jpg", ".jpeg", ".png")
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLITS |= {"valid": "valid", "val": "valid", "validation": "valid"}
+
+Stamp = tuple[int, ...] | None  # changes with the file; None: not a regular file
+Read = Callable[[str], bytes]
+Problems = dict[str, list[str]]  # kind -> sentences, causes before consequences
+
+
+class Row(NamedTuple):
+    """One image: its name, where it lies in the tree, its label 1..7, and a stamp that changes with it."""
+
+    name: str
+    path: str
+    label: int
+    stamp: Stamp
+
+
+Found = tuple[dict[str, list[Row]], Problems, list[str]]  # rows by split, what is wrong, what is to be told
+
+
+def by_folder(files: dict[str, Stamp], read: Read, base: str) -> Found:
+    """Labels from the names of folders, compared with the CSVs where those are there. Images whose names
+    recur, as im0.png does in every folder of some trees, are called by their paths.
+    """
+    problems: Problems = defaultdict(list)
+    parts: dict[str, list[Row]] = {"train": []}
+    strays: Counter[tuple[str, str]] = Counter()
+    for path, stamp in files.items():
+        split, *below = path.removeprefix(base).split("/")
+        part = SPLITS.get(split.lower())
+        if not path.startswith(base) or not (base or part) or ignored(path.rpartition("/")[2]):
+            continue
+        number = label(below[0]) if part and len(below) == 2 else None
+        if number:
+            parts.setdefault(part, []).append(Row(below[1], path, number, stamp))
+        elif part and len(below) == 2:
+            kind = f"is none of the classes, {NUMBERS}, by number or name"
+            strays[f"{base}{split}/{below[0]}", kind] += 1
+        else:
+            kind = "is not in a class folder of train/ or test/"
+            strays["/".join([base + split, *below[: 1 if len(below) < 3 else 2]]), kind] += 1
+    for (place, kind), n in sorted(strays.items()):
+        problems[kind].append(f"{place}: {kind} (files: {n:,})")
+    _check_files((row for rows in parts.values() for row in rows), problems)
+    tables = [name for part in parts if (name := f"{part}_labels.csv") in files]
+    for name in tables:
+        labels = {row.name: row.label for row in parts[name.removesuffix("_labels.csv")]}
+        if (text := _text(files, read, name, problems)) is not None:
+            compare(name, text, labels, problems)
+    notes = [f"no {name}" for name in ("train_labels.csv", "test_labels.csv") if base and name not in tables]
+    if valid := parts.pop("valid", []):
+        notes.append("valid/ is part of train" if "test" in parts else "valid/ is the test set")
+        parts.setdefault("train" if "test" in parts else "test", []).extend(valid)
+    rows = {"train": parts["train"], "test": parts.get("test", [])}
+    for same in _same_names([*rows["train"], *rows["test"]], None if tables else read):
+        problems["twice"].append(f"{same[0].name}: is in {' and '.join(row.path for row in same)}")
+    if len({row.name for part in rows.values() for row in part}) < sum(map(len, rows.values())):
+        rows = {split: [row._replace(name=row.path) for row in part] for split, part in rows.items()}
+    _check_classes(rows, read, problems)
+    return rows, problems, notes
+
+
+def by_list(files: dict[str, Stamp], read: Read) -> Found:
+    """The official release: labels from its list."""
+    problems: Problems = defaultdict(list)
+    rows: dict[str, list[Row]] = {"train": [], "test": []}
+    stamps = {path.rpartition("/")[2]: stamp for path, stamp in files.items() if path.startswith(ALIGNED)}
+    stamps = {name: stamp for name, stamp in stamps.items() if not ignored(name)}
+    listed: set[str] = set()
+    if not stamps:
+        problems[ALIGNED].append(f"{ALIGNED} has no images; unpack the release's aligned.zip there")
+        return rows, problems, []
+    for number, line in enumerate((_text(files, read, LABEL_FILE, problems) or "").splitlines(), 1):
+        cells, where = line.split(), f"{LABEL_FILE}, line {number}"
+        if not cells:
+            continue
+        name = f"{PurePosixPath(cells[0]).stem.removesuffix('_aligned')}_aligned.jpg"
+        split, of = name.split("_")[0], int(cells[-1]) if cells[-1] in tuple("1234567") else None
+        if len(cells) != 2 or split not in rows or of is None:
+            problems["lines"].append(
+                f"{where}: {line[:60]!r} is not a train_ or test_ image and a label 1..7"
+            )
+        elif name in listed:
+            problems["twice"].append(f"{where}: {cells[0]} is listed twice")
+        elif name not in stamps:
+            problems["no image"].append(f"{where}: there is no {ALIGNED}/{name[:60]}")
+        else:
+            rows[split].append(Row(name, f"{ALIGNED}/{name}", of, stamps[name]))
+        listed.add(name)
+    _check_files((row for part in rows.values() for row in part), problems)
+    problems["no line"] += [f"{ALIGNED}/{n}: has no line in {LABEL_FILE}" for n in stamps if n not in listed]
+    _check_classes(rows, read, problems)
+    return rows, problems, []
+
+
+def ignored(name: str) -> bool:
+    """Whether a file browser left it there."""
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+
+
+def _text(files: dict[str, Stamp], read: Read, name: str, problems: Problems) -> str | None:
+    """A table's text, or None and a problem."""
+    try:
+        if files[name] is None:
+            raise OSError("is not a file")
+        return read(name).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        reason = "is not a text file in UTF-8"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    problems[name].append(f"{name}: {reason.removeprefix(f'{name} ')}")
+    return None
+
+
+def _same_names(rows: list[Row], read: Read | None) -> list[list[Row]]:
+    """Rows of one name, where a table must tell them apart (read is None) or their bytes are the same."""
+    groups: dict[object, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.name, read and row.stamp and row.stamp[0]].append(row)  # the size, or a zip's checksum
+    twice = [sorted(group) for group in groups.values() if len(group) > 1]
+    if read is None:
+        return twice
+    contents: dict[object, list[Row]] = defaultdict(list)
+    for row in (row for group in twice for row in group if row.stamp):
+        with contextlib.suppress(OSError):  # it gets its sentence when it is decoded
+            contents[row.name, read(row.path)].append(row)
+    return [group for group in contents.values() if len(group) > 1]
+
+
+def _check_files(rows: Iterable[Row], problems: Problems) -> None:
+    for row in rows:
+        if row.stamp is None:
+            problems["no file"].append(f"{row.path}: is not a file")
+        if not row.name.lower().endswith(SUFFIXES):
+            problems["suffix"].append(f"{row.path}: is not named as a JPEG or PNG image")
+
+
+def _check_classes(rows: dict[str, list[Row]], read: Read, problems: Problems) -> None:
+    """Sort the rows by name, and add what follows from other problems: classes without an image. Where there
+    are problems, say at once what decoding would say next: images of another size.
+    """
+    for split, part in rows.items():
+        part.sort()
+        labels = {row.label for row in part}
+        if not part:
+            problems["no split"].append(f"{split}: has no images")
+            continue
+        problems["no class"] += [
+            f"{split}: class {number} ({name}) has no image"
+            for number, name in enumerate(CLASS_NAMES, 1)
+            if number not in labels
+        ]
+    first = next((row for row in rows["train"] + rows["test"] if row.name.lower().endswith(SUFFIXES)), None)
+    if first and any(problems.values()):
+        with contextlib.suppress(OSError, Unusable), opened(read(first.path)) as image:
+            if image.size != (SIDE, SIDE):
+                size = f"{image.width} x {image.height} pixels, not {SIDE} x {SIDE}"
+                problems["size"].append(f"{first.path}: is {size}; --resize takes squares of any size")
