@@ -66,6 +66,7 @@ class RAFDBDataset(Dataset):
         images, bad = _decoded(source, official, skip_bad=skip_bad and official == "train")
         keep = [i for i in _members(rows, split, val_fraction, train_fraction) if i not in bad]
         self.split, self.layout, self.drawn, self.skipped = split, source.layout, source.drawn, len(bad)
+        self.resize = source.resize
         self.listed = {
             name: tuple(np.bincount([row.label for row in part])[1:].tolist())
             for name, part in source.rows.items()
@@ -109,11 +110,12 @@ def load_splits(options) -> tuple[RAFDBDataset, RAFDBDataset, RAFDBDataset | Non
     Raises UserError where the data are not as they should be: of several processes on one machine the first
     says why, the others that they end, too.
     """
-    share = {"val_fraction": options.val_fraction, "skip_bad": options.skip_bad}
     try:
-        source = open_source(options.data)
-        train = RAFDBDataset(source, "train", train_fraction=options.train_fraction, **share)
-        val = RAFDBDataset(source, "val", **share)
+        source = open_source(options.data)._replace(resize=options.resize)
+        train = RAFDBDataset(
+            source, "train", train_fraction=options.train_fraction, skip_bad=options.skip_bad
+        )
+        val = RAFDBDataset(source, "val", skip_bad=options.skip_bad)
         return train, val, RAFDBDataset(source, "test") if options.test else None
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -136,13 +138,14 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
         for s in splits
     ]
     skipped = f"; {first.skipped:,} unreadable training images skipped" if first.skipped else ""
+    resized = "; squares of other sizes scaled to 100 x 100" if first.resize else ""
     pairs = twins.pairs(*splits) if same is None else same
     found = {key: len(names) for key, names in pairs.items() if names}
     by_pixels = "".join(f"; the same by pixels: {n:,} images of {key}" for key, n in found.items())
     note = ""
     if "val in train" in found:
         note = "\nnote: val images are trained on, too, so val's numbers are too good"
-    return f"data: {first.layout}: {' · '.join(parts)}{by_pixels}; {known}{skipped}{note}"
+    return f"data: {first.layout}: {' · '.join(parts)}{by_pixels}; {known}{resized}{skipped}{note}"
 
 
 def open_source(root: str | Path | Source) -> Source:
@@ -205,7 +208,7 @@ def _members(rows: list[Row], split: str, val_fraction: float, train_fraction: f
         if not rest:
             raise UserError(
                 f"class {label} ({class_name}) has {len(ranked)} training images, too few to "
-                f"give {val_fraction:g} of them to val; add images or lower --val-fraction."
+                f"give {val_fraction:g} of them to val; add images."
             )
         kept += rest[: max(1, round(len(rest) * train_fraction))]
     return sorted(kept)
@@ -230,7 +233,7 @@ def _cached(source: Source, split: str, folder: Path, *, skip_bad: bool) -> tupl
     rows = source.rows[split]
     shape = (len(rows), 3, SIDE, SIDE)
     place = hashlib.sha256(os.fsencode(source.root.resolve())).hexdigest()[:12]
-    key = hashlib.sha256(json.dumps([CACHE_VERSION, rows]).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps([CACHE_VERSION, source.resize, rows]).encode()).hexdigest()[:24]
     for path in folder.glob(f"{place}-{split}-{key}-*.npy"):
         try:
             if not path.is_file():

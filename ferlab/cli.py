@@ -39,7 +39,7 @@ BROUGHT = {
     "model-ema model-ema-decay ema-decay": "--ema",
     "clip-grad clip-grad-norm gradient-clip-val max-norm": "--grad-clip",
     "early-stopping early-stop": "--patience",
-    "validation-split val-split val-ratio": "--val-fraction",
+    "validation-split val-split val-ratio val-fraction": "val is a fixed tenth of the training images",
     "aa auto-augment mixup cutmix reprob random-erase hflip no-aug": "--augment, the strength of all of it",
     "fp16 bf16 half mixed-precision precision native-amp no-amp": "--amp auto, bf16, fp16 or off",
     "gpu gpus gpu-id no-cuda cuda local-rank world-size dist-url": "--device, and torchrun for several GPUs",

@@ -37,9 +37,9 @@ class Options:
     ema: float = recipe(0.998, "decay of the weights' moving average (0: off)", low=0, high=0.99999)
     grad_clip: float = recipe(1.0, "largest norm of the gradient (0: off)", low=0)
     patience: int = recipe(0, "stop after this many epochs without a better val macro-F1 (0: never)", low=0)
-    val_fraction: float = recipe(0.1, "share of the training images to choose by", low=0.01, high=0.5)
     train_fraction: float = recipe(1.0, "share of the remaining training images to use", low=0.001, high=1)
     resolution: int = recipe(0, "first reduce the faces to N x N pixels (0: as they are)", low=0, high=100)
+    resize: bool = recipe(False, "take square faces of other sizes, too, scaled to 100 x 100")
     skip_bad: bool = recipe(False, "leave unreadable training images out (they are counted)")
 
     seed: int = run(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)

@@ -28,7 +28,7 @@ from train_function import parse
         (["--optimizer", "SGD"], "AdamW, with --lr"),
         (["--gpu", "0"], "use --device"),
         (["--class_weight"], "use --balance"),
-        (["--validation-split", "0.2"], "use --val-fraction"),
+        (["--validation-split", "0.2"], "val is a fixed tenth"),
         (["--batchsize", "3"], "did you mean --batch-size"),
         (["--epoch", "3"], "did you mean --epochs"),
     ],
@@ -67,7 +67,7 @@ def test_options_are_frozen():
     assert names("recipe") == (
         *("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "image_size", "start_size"),
         *("patch_keep", "weights", "balance", "label_smoothing", "augment", "ema", "grad_clip", "patience"),
-        *("val_fraction", "train_fraction", "resolution", "skip_bad"),
+        *("train_fraction", "resolution", "resize", "skip_bad"),
     )
     assert names("run") == ("seed", "amp", "deterministic", "test")
     assert names("machine") == (

@@ -263,7 +263,7 @@ def test_precedence():
         (["--lr", "nan"], "--lr is nan"),
         (["--balance", "samplr"], "did you mean sampler"),
         (["--amp", "bf61"], "did you mean bf16"),
-        (["--val-fraction", "0.9"], "must be 0.01 to 0.5"),
+        (["--train-fraction", "1.1"], "must be 0.001 to 1"),
     ],
 )
 def test_wrong_options(argv, message):
