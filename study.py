@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import models
-from ferlab.analysis.runs import HERE, script_options
+from ferlab.analysis.runs import HERE, RECIPE, script_options
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, typed
@@ -37,7 +37,7 @@ from ferlab.data.layout import is_drawn
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError, command
 from ferlab.files import write_atomically
-from ferlab.options import Options, names
+from ferlab.options import Options
 from ferlab.training import runtime
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
@@ -175,7 +175,7 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
     changed = [
         f"{key.replace('_', '-')}{value}"
         for key, value in asked.items()
-        if key in names("recipe") and value != recipe[key]
+        if key in RECIPE and value != recipe[key]
     ]
     words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(option) + changed
     words += ["imagenet"] * (weights != "none")
@@ -225,7 +225,7 @@ def _check(job: Job) -> None:
             stored = vars(Options()) | json.loads((job.folder / "options.json").read_text())
         except (OSError, ValueError):
             stored = {}
-        wanted = {key: value for key, value in vars(job.options).items() if key in names("recipe")}
+        wanted = {key: value for key, value in vars(job.options).items() if key in RECIPE}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
             raise UserError(
                 f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "

@@ -35,7 +35,7 @@ from ferlab.inference import notebook
 from ferlab.inference.explain import explain
 model = models.load("out/MobileNet/drawn-seed0/best_model.pth")
 maps = explain(model, torch.randint(0, 256, (2, 3, 100, 100), dtype=torch.uint8))
-assert maps.shape == (2, 100, 100) and maps.max() == 1
+assert maps.shape == (2, 100, 100)
 shown = notebook.overview(notebook.trained_models("out")).data
 assert shown.loc["MobileNet", "trained on"] == "drawn faces", shown
 """

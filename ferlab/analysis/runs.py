@@ -23,6 +23,7 @@ from ferlab.errors import UserError
 from ferlab.options import names
 from models import ARCHITECTURES, NAMES
 
+RECIPE = (*names("recipe"), "finish")  # a run that was closed early is another experiment than a whole one
 HERE = Path(__file__).resolve().parents[2]
 ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
 NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
@@ -74,7 +75,7 @@ class Result:
 
     def recipe(self, *, without: Sequence[str] = ()) -> dict:
         """The options that two runs of one recipe share."""
-        return {key: self.options[key] for key in sorted(names("recipe")) if key not in without}
+        return {key: self.options[key] for key in sorted(RECIPE) if key not in without}
 
     def changed_options(self, *, without: Sequence[str] = ()) -> list[str]:
         """Where it departs from the script's recipe, such as "10 of 40 epochs" or "balance focal"."""
