@@ -9,6 +9,8 @@ with Interrupt(runtime, command="python train_ResNet.py --resume") as interrupt:
 import signal
 import threading
 
+import torch
+
 from ferlab.errors import Stopped
 from ferlab.training.runtime import Runtime
 
@@ -20,9 +22,9 @@ class Interrupt:
 
     number = 0
 
-    def __init__(self, runtime: Runtime, *, command: str) -> None:
-        self.runtime, self.command = runtime, command
-        self._every = 16 if runtime.device.type == "cuda" and runtime.world_size > 1 else 1
+    def __init__(self, runtime: Runtime | None = None, *, command: str = "") -> None:
+        self.runtime, self.command = runtime or Runtime(torch.device("cpu"), None), command
+        self._every = 16 if self.runtime.device.type == "cuda" and self.runtime.world_size > 1 else 1
         self._checks = 0
 
     def __enter__(self) -> "Interrupt":
