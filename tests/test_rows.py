@@ -207,7 +207,7 @@ def test_every_kind_of_problem_is_told_at_once_causes_first(tmp_path):
     relabel("3")(tree)
     lines = refused(tree).splitlines()
     assert lines[0] == f"{tree} cannot be used as it is (problems: 25):"
-    assert [line.split("_0")[0].strip() for line in lines[1:]] == [
+    assert [line.split("_00")[0].strip() for line in lines[1:]] == [
         "DATASET/train/laughing: is none of the classes, 1 Surprise, 2 Fear, 3 Disgust, 4 Happiness, "
         "5 Sadness, 6 Anger, 7 Neutral, by number or name (files: 9)",
         "DATASET/train/5/notes.txt: is not named as a JPEG or PNG image",
