@@ -38,10 +38,10 @@ from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError, command
 from ferlab.files import write_atomically
 from ferlab.options import Options
-from ferlab.training import runtime
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.run_folder import place
+from ferlab.training.runtime import start
 from RAFDB_dataset import RAFDBDataset
 from train_function import evaluate
 
@@ -321,11 +321,11 @@ def _test_degraded(job: Job) -> None:
     if job.options.resolution != settings[0] or path.exists() or not checkpoint.exists():
         return
     model, test = models.load(checkpoint), RAFDBDataset(job.options.data, "test")
-    setup = runtime.setup(job.options.device, job.options.amp)
-    model.to(setup.device)
+    runtime = start(job.options.device, job.options.amp)
+    model.to(runtime.device)
     answers = [test.names, [CLASS_NAMES[label] for label in test.labels.tolist()]]
     for pixels in settings[1:]:
-        batches = Batches(test.images, test.labels, model.built["image_size"], setup, resolution=pixels)
+        batches = Batches(test.images, test.labels, model.built["image_size"], runtime, resolution=pixels)
         answers.append([CLASS_NAMES[i] for i in evaluate(model, batches)["logits"].argmax(1).tolist()])
     lines = [["image", "label", *settings[1:]], *zip(*answers)]
     write_atomically(

@@ -62,13 +62,14 @@ def main() -> None:
 
     whole_epoch = train_function.train_one_epoch
 
-    def two_steps(model, batches, *, setup, stop, **rest):
+    def two_steps(model, batches, rates, *, state, loss, **_):
         batches = iter(batches)
         first = next(batches)
-        setup.synchronize()
+        state.runtime.synchronize()
         seconds = time.time() - begun
-        whole_epoch(model, itertools.chain([first], batches), setup=setup, stop=lambda n: n == 2, **rest)
-        print(json.dumps({"seconds": seconds, "peak_memory_mib": peak_memory(setup.device)}), flush=True)
+        whole_epoch(model, itertools.chain([first], batches), rates[:2], state=state, loss=loss)
+        memory = peak_memory(state.runtime.device)
+        print(json.dumps({"seconds": seconds, "peak_memory_mib": memory}), flush=True)
         os._exit(0)  # nothing of this run is wanted
 
     def peak_memory(device: torch.device) -> float:

@@ -40,7 +40,7 @@ from benchmarks.ways import Case, timed  # noqa: E402
 from ferlab import cli  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
-from ferlab.training import runtime  # noqa: E402
+from ferlab.training.runtime import Runtime, start  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 
 ROUNDS = 5
@@ -68,10 +68,10 @@ class Options:
     readme: bool = option(False, "only write the README's table from the results")
 
 
-def make_case(name: str, options: Options, setup: runtime.Setup, train: RAFDBDataset) -> Case:
+def make_case(name: str, options: Options, runtime: Runtime, train: RAFDBDataset) -> Case:
     """The model with its own script's recipe and what the command line changes of it."""
     recipe = ways.recipe(name, image_size=options.image_size, batch_size=options.batch_size)
-    return Case(name, recipe, setup, train, options.compile)
+    return Case(name, recipe, runtime, train, options.compile)
 
 
 def take_turns(each: dict[str, ways.Way], seconds: float) -> dict[str, list[tuple[int, float]]]:
@@ -89,7 +89,7 @@ def take_turns(each: dict[str, ways.Way], seconds: float) -> dict[str, list[tupl
 
 def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
     """Everything about one model, as plain JSON values."""
-    setup, size, cores = case.setup, case.recipe.image_size, os.cpu_count() or 1
+    runtime, size, cores = case.runtime, case.recipe.image_size, os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     starts = cold.start(
         ways.script(case.name),
@@ -122,12 +122,12 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
     def over(other: str) -> float:  # of the two turns of one round, which saw the same machine
         return statistics.median(a / b for a, b in zip(rounds["suite"], rounds[other]))
 
-    flop, (most, source) = flops(case.model(), size), peak(setup)
+    flop, (most, source) = flops(case.model(), size), peak(runtime)
     return {
         "model": case.name,
         "image_size": size,
         "batch_size": case.batch,
-        "precision": setup.precision,
+        "precision": runtime.precision,
         "compile": case.compile,
         "data": case.train.kind,
         "train_images": len(case.train),
@@ -148,7 +148,7 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
         "latency_ms": latency(case),
         **starts,
         "scaling": scaling(case.name, options, case, rates["suite"]) if options.processes > 1 else None,
-        "environment": runtime.environment(setup),
+        "environment": runtime.environment(),
         "measured": time.strftime("%Y-%m-%d %H:%M"),
     }
 
@@ -158,16 +158,16 @@ def evaluation(case: Case, val: RAFDBDataset, images: float) -> float:
     model, batches, n = case.placed(), case.batches(val), max(64, round(images))
     batches.images, batches.labels = batches.images[:n], batches.labels[:n]
     train_function.evaluate(model, batches)  # warms up
-    return len(batches) / timed(case.setup, lambda: train_function.evaluate(model, batches))
+    return len(batches) / timed(case.runtime, lambda: train_function.evaluate(model, batches))
 
 
 @torch.inference_mode()
 def latency(case: Case) -> float:
     """Milliseconds for one image that is on the device: the median of 20."""
     model, size = case.placed().eval(), case.recipe.image_size
-    x = torch.rand(1, 3, size, size, device=case.setup.device)
-    with case.setup.autocast():
-        return 1000 * statistics.median([timed(case.setup, lambda: model(x)) for _ in range(25)][5:])
+    x = torch.rand(1, 3, size, size, device=case.runtime.device)
+    with case.runtime.autocast():
+        return 1000 * statistics.median([timed(case.runtime, lambda: model(x)) for _ in range(25)][5:])
 
 
 def flops(model: nn.Module, size: int) -> int:
@@ -178,17 +178,17 @@ def flops(model: nn.Module, size: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def peak(setup: runtime.Setup) -> tuple[float, str]:
+def peak(runtime: Runtime) -> tuple[float, str]:
     """TFLOP/s that the device can do in this precision at most, and how that is known."""
-    cuda = setup.device.type == "cuda"
-    if cuda and setup.amp_dtype:
-        name = torch.cuda.get_device_name(setup.device)
+    cuda = runtime.device.type == "cuda"
+    if cuda and runtime.amp_dtype:
+        name = torch.cuda.get_device_name(runtime.device)
         for key in sorted(PEAKS, key=len, reverse=True):
             if re.search(rf"\b{key}\b", name):
                 return PEAKS[key], f"data sheet of {key}"
     n = 8192 if cuda else 2048
-    a = torch.rand(n, n, device=setup.device, dtype=setup.amp_dtype or torch.float32)
-    fastest = min([timed(setup, lambda: a @ a) for _ in range(10)])
+    a = torch.rand(n, n, device=runtime.device, dtype=runtime.amp_dtype or torch.float32)
+    fastest = min([timed(runtime, lambda: a @ a) for _ in range(10)])
     return 2 * n**3 / fastest / 1e12, f"measured: product of two {n} x {n} matrices"
 
 
@@ -202,7 +202,7 @@ def scaling(name: str, options: Options, case: Case, one: float) -> dict:
         probe.close()
         torch.multiprocessing.spawn(_process, (name, options, port, str(result)), nprocs=options.processes)
         rate = float(result.read_text())
-    ideal = one * (options.processes if case.setup.device.type == "cuda" else 1)
+    ideal = one * (options.processes if case.runtime.device.type == "cuda" else 1)
     return {"processes": options.processes, "images_per_second": rate, "efficiency": rate / ideal}
 
 
@@ -216,20 +216,20 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    setup = runtime.setup(options.device, options.amp)
-    case = make_case(name, options, setup, RAFDBDataset(options.data, "train"))
+    runtime = start(options.device, options.amp)
+    case = make_case(name, options, runtime, RAFDBDataset(options.data, "train"))
     way = ways.suite(case)
     way(1)
     seconds = way(2) / 2
     steps = int(
-        setup.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=setup.device))
-        / setup.world_size
+        runtime.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=runtime.device))
+        / runtime.world_size
     )  # the same for all
     if rank == 0:
         Path(result).write_text(str(steps * case.batch / way(steps)))
     else:
         way(steps)
-    runtime.leave(setup)
+    runtime.leave()
 
 
 @command
@@ -248,14 +248,14 @@ def main() -> None:
     if not options.data:
         here = any(Path(path).exists() for path in ("raf-db-dataset", "raf-db-dataset.zip"))
         options.data = "raf-db-dataset" if here else "synthetic"
-    setup = runtime.setup(options.device, options.amp)
-    if setup.device.type == "cuda" and options.processes > torch.cuda.device_count():
+    runtime = start(options.device, options.amp)
+    if runtime.device.type == "cuda" and options.processes > torch.cuda.device_count():
         raise UserError(f"--processes {options.processes}: there are {torch.cuda.device_count()} GPUs here.")
     source = open_source(options.data)
     train, val = RAFDBDataset(source, "train"), RAFDBDataset(source, "val")
-    print(f"{runtime.describe(setup)}; images/s\n{table.HEADER}", flush=True)
+    print(f"{runtime.describe()}; images/s\n{table.HEADER}", flush=True)
     for name in names:
-        entry = measure(make_case(name, options, setup, train), val, options)
+        entry = measure(make_case(name, options, runtime, train), val, options)
         print(table.line(entry), flush=True)
         table.save(entry, Path(options.output))
 

@@ -7,7 +7,7 @@ import functools
 import runpy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,11 +19,12 @@ from torchvision import transforms
 
 import models
 import train_function
-from ferlab.training import augment, runtime
+from ferlab.training import augment
 from ferlab.training.batches import Batches
-from ferlab.training.ema import EMA
 from ferlab.training.imbalance import Balance
 from ferlab.training.optim import make_optimizer
+from ferlab.training.runtime import Runtime, generator
+from ferlab.training.state import TrainState
 from RAFDB_dataset import RAFDBDataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,24 +39,26 @@ class Case:
 
     name: str
     recipe: train_function.Options
-    setup: runtime.Setup
+    runtime: Runtime
     train: RAFDBDataset
     compile: bool = False
 
     @property
     def batch(self) -> int:
-        return min(self.recipe.batch_size, len(self.train) // self.setup.world_size) * self.setup.world_size
+        return (
+            min(self.recipe.batch_size, len(self.train) // self.runtime.world_size) * self.runtime.world_size
+        )
 
     def model(self) -> nn.Module:
         return models.build(self.name, image_size=self.recipe.image_size)
 
     def placed(self) -> nn.Module:
         format = torch.channels_last if self.convolutional else torch.contiguous_format
-        return self.model().to(self.setup.device, memory_format=format)
+        return self.model().to(self.runtime.device, memory_format=format)
 
     def batches(self, part: RAFDBDataset) -> Batches:
         return Batches(
-            part.images, part.labels, self.recipe.image_size, self.setup, channels_last=self.convolutional
+            part.images, part.labels, self.recipe.image_size, self.runtime, channels_last=self.convolutional
         )
 
     @property
@@ -72,57 +75,54 @@ def recipe(name: str, *, image_size: int = 0, batch_size: int = 0) -> train_func
 
 
 def script(name: str) -> Path:
-    """The model's train script: ResNet18's is train_ResNet.py."""
-    return next(path for path in ROOT.glob("train_*.py") if name.startswith(path.stem[len("train_") :]))
+    """The model's train script."""
+    return ROOT / models.ARCHITECTURES[name].script
 
 
 def limit(case: Case) -> Way:
     """The bare step on one batch that stays on the device."""
-    setup, model = case.setup, case.placed().train()
+    runtime, model = case.runtime, case.placed().train()
     optimizer = make_optimizer(model, lr=LR, weight_decay=case.recipe.weight_decay)
     net = torch.compile(model) if case.compile else model
-    draws = augment.draw(case.batch, runtime.generator(0))
+    draws = augment.draw(case.batch, generator(0))
     x, y = next(case.batches(case.train).train(torch.arange(case.batch), case.batch, draws))
 
     def step() -> None:
-        with setup.autocast():
+        with runtime.autocast():
             logits = net(x)
-        setup.scaler.scale(F.cross_entropy(logits.float(), y)).backward()
-        setup.scaler.step(optimizer)
-        setup.scaler.update()
+        runtime.scaler.scale(F.cross_entropy(logits.float(), y)).backward()
+        runtime.scaler.step(optimizer)
+        runtime.scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
-    return lambda steps: timed(setup, lambda: [step() for _ in range(steps)])
+    return lambda steps: timed(runtime, lambda: [step() for _ in range(steps)])
 
 
 def suite(case: Case) -> Way:
     """Epochs, or the beginning of one, as train() has them; evaluation and checkpoints are apart."""
-    recipe, setup, data = case.recipe, case.setup, case.train
+    recipe, runtime, data = case.recipe, case.runtime, case.train
     model = case.placed()
-    net = setup.parallel(model)
+    net = runtime.parallel(model)
     net = torch.compile(net) if case.compile else net
-    optimizer = make_optimizer(model, lr=LR, weight_decay=recipe.weight_decay)
-    ema, balance, batches = EMA(model, recipe.ema), Balance(recipe.balance, data.counts), case.batches(data)
+    state = TrainState(model, replace(recipe, lr=LR), runtime, {"train": data, "val": data})
+    balance, batches = Balance(recipe.balance, data.counts), case.batches(data)
     whole = len(data) // case.batch
 
     def epoch(steps: int) -> None:
-        generator = runtime.generator(0, steps)
-        order = balance.order(data.labels, generator)[: steps * case.batch]
-        draws = augment.draw(len(order), generator, strength=recipe.augment)
+        draw = generator(0, steps)
+        order = balance.order(data.labels, draw)[: steps * case.batch]
+        draws = augment.draw(len(order), draw, strength=recipe.augment)
         train_function.train_one_epoch(
             net,
             batches.train(order, case.batch, draws),
-            optimizer=optimizer,
-            setup=setup,
-            ema=ema,
-            loss=lambda z, y: balance.loss(z, y, label_smoothing=recipe.label_smoothing),
-            rate=lambda step: LR,
-            grad_clip=recipe.grad_clip,
+            [LR] * steps,
+            state=state,
+            loss=functools.partial(balance.loss, label_smoothing=recipe.label_smoothing),
         )
 
     def run(steps: int) -> float:
         parts = [whole] * (steps // whole) + [steps % whole] * (steps % whole > 0)
-        return timed(setup, lambda: [epoch(part) for part in parts])
+        return timed(runtime, lambda: [epoch(part) for part in parts])
 
     return run
 
@@ -153,7 +153,7 @@ class Pictures(Dataset):
 
 def usual(case: Case) -> Callable[[int], Way]:
     """Maps a number of workers to the usual way with that many; both train one model."""
-    place, data = case.setup.device, Pictures(case.train, case.recipe.image_size)
+    place, data = case.runtime.device, Pictures(case.train, case.recipe.image_size)
     model, criterion = case.model().to(place).train(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     total = {"loss": 0.0, "right": 0}
@@ -177,15 +177,15 @@ def usual(case: Case) -> Callable[[int], Way]:
         )
         for _ in range(workers):  # until all have started and the queue is as full as it stays
             step(*next(feed))
-        return timed(case.setup, lambda: [step(*next(feed)) for _ in range(steps)])
+        return timed(case.runtime, lambda: [step(*next(feed)) for _ in range(steps)])
 
     return lambda workers: functools.partial(run, workers=workers)
 
 
-def timed(setup: runtime.Setup, work: Callable[[], object]) -> float:
+def timed(runtime: Runtime, work: Callable[[], object]) -> float:
     """Seconds that `work` takes, with all that it leaves the device to do."""
-    setup.synchronize()
+    runtime.synchronize()
     begun = time.perf_counter()
     work()
-    setup.synchronize()
+    runtime.synchronize()
     return time.perf_counter() - begun

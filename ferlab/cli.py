@@ -78,7 +78,7 @@ def option(
     default,
     help: str,
     *,
-    role: str,
+    role: str = "machine",
     choices: Sequence[str] = (),
     low: float | None = None,
     high: float | None = None,

@@ -1,6 +1,7 @@
 """The answer in words, ensembles, training compute, and what compare.py may write, on runs made by hand."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from ferlab.analysis.answer import answer
 from ferlab.analysis.pages import published
 from ferlab.analysis.runs import collect
 from ferlab.errors import UserError
-from models import NAMES
+from models import ARCHITECTURES, NAMES
 
 MARKED = "<!-- results -->\n<!-- /results -->\n"
 
@@ -49,15 +50,14 @@ def test_training_compute_follows_the_share_of_patches(tmp_path):
 
 def test_options_older_than_progressive_resizing_are_read_as_without_it(tmp_path):
     for seed in (0, 1):
-        make_run(tmp_path, "ResNet18", seed=seed, start_size=0)
+        make_run(tmp_path, "ResNet18", seed=seed, start_size=32)
     make_run(tmp_path, seed=2, test=False)  # test numbers are there: how it was called is no recipe
     make_run(tmp_path, seed=3)
     new = "start_size", "patch_keep", "test"
-    for folder in (tmp_path / "ResNet18" / "seed0", tmp_path / "ConvNet" / "seed3"):
-        edit(folder / "options.json", lambda options: [options.pop(key) for key in new])
+    edit(tmp_path / "ConvNet" / "seed3" / "options.json", lambda options: [options.pop(key) for key in new])
     found = {group.label: group.seeds for group in collect(tmp_path)[0]}
     assert found.pop("ConvNet") == "2, 3"
-    assert found == {"ResNet18 (start size 0)": "0, 1"}  # the script's recipe today has one
+    assert found == {"ResNet18 (start size 32)": "0, 1"}  # the script's recipe has none
     table = "\n".join(part.markdown() for part in section(tmp_path).parts() if hasattr(part, "markdown"))
     assert "| Start size | Patch keep |" in table
 
@@ -136,7 +136,7 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     assert "is better than 16 pixels" in short and "64 pixels" not in short
     assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
     assert "takes ConvNet 10.0 min on a chip, 2 threads, fp32." in lines[4]
-    assert "low resolution with ResNet18, VGG16" in lines[4] and "few samples with any model" in lines[4]
+    assert "low resolution with GoogLeNet, ResNet18" in lines[4] and "few samples with any model" in lines[4]
 
 
 def test_others_numbers_stand_at_the_end_of_the_page(tmp_path, monkeypatch, capsys):
@@ -169,10 +169,9 @@ def test_a_foreign_model_costs_neither_a_traceback_nor_pictures(tmp_path, monkey
 
 
 def test_a_new_model_without_a_script_or_a_colour_is_left_out(tmp_path, monkeypatch):
-    import ferlab.analysis.runs as runs
-
     make_run(tmp_path)
-    monkeypatch.setitem(runs.SCRIPTS, "ConvNet", tmp_path / "train_New.py")
+    new = dataclasses.replace(ARCHITECTURES["ConvNet"], script="train_New.py")
+    monkeypatch.setitem(ARCHITECTURES, "ConvNet", new)
     assert left_out(tmp_path) == {"ConvNet/seed0": "there is no train_New.py to tell its recipe"}
     assert plots._look("New") not in plots.MODELS.values()
 

@@ -316,7 +316,7 @@ def test_tables_and_pictures_follow_the_folders(tmp_path, monkeypatch, capsys):
     text = readme.read_text()
     assert text.startswith(before) and text.endswith(after) and "old numbers" not in text
     assert row(text, "ConvNet")[3].startswith("90.00") and row(text, "ResNet18")[3:] == [""] * 4
-    assert "- No finished run from scratch: ResNet18, VGG16" in (results / "README.md").read_text()
+    assert "- No finished run from scratch: GoogLeNet, ResNet18" in (results / "README.md").read_text()
     assert (results / "plots" / "curves-scratch.png").exists()
 
     second = make_run(results, seed=1, predicted=spread(21))
