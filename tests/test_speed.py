@@ -13,7 +13,7 @@ import models
 import train_function
 from benchmarks import speed, table, ways
 from ferlab.errors import UserError
-from ferlab.training import runtime
+from ferlab.training.runtime import Runtime, start
 from RAFDB_dataset import RAFDBDataset
 
 ENTRY = {
@@ -34,7 +34,7 @@ def run(monkeypatch, *arguments: str) -> None:
 @pytest.fixture
 def case(drawn) -> ways.Case:
     recipe = ways.recipe("ConvNet", image_size=22, batch_size=20)
-    return ways.Case("ConvNet", recipe, runtime.setup("cpu", "off"), RAFDBDataset(drawn, "train"))
+    return ways.Case("ConvNet", recipe, start("cpu", "off"), RAFDBDataset(drawn, "train"))
 
 
 def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monkeypatch, capsys):
@@ -83,7 +83,7 @@ def test_recipes_come_from_the_train_scripts(name):
     recipe, smaller = ways.recipe(name), ways.recipe(name, image_size=60, batch_size=8)
     assert f'parse("{name}"' in ways.script(name).read_text()
     assert f"batch_size={recipe.batch_size}" in ways.script(name).read_text()
-    assert recipe.weights == "none" and recipe.image_size in (96, 100, 224)
+    assert recipe.weights == "none" and recipe.image_size in (48, 64, 96, 100, 224)
     assert (smaller.image_size, smaller.batch_size, smaller.lr) == (60, 8, recipe.lr)
 
 
@@ -124,7 +124,7 @@ def test_the_usual_way_s_pictures_are_the_suite_s(case):
     pictures = ways.Pictures(case.train, 22)
     pictures.transform.transforms = pictures.transform.transforms[-3:]  # without the random ones
     x, label = pictures[5]
-    small = ways.Batches(case.train.images[5:6], case.train.labels[5:6], 22, case.setup)
+    small = ways.Batches(case.train.images[5:6], case.train.labels[5:6], 22, case.runtime)
     assert label == case.train.labels[5] and x.shape == (3, 22, 22)
     assert x.mean() == pytest.approx(float(next(small.evaluate(1)).mean()), abs=0.05)
 
@@ -156,7 +156,7 @@ def test_flops_are_counted_forwards_and_backwards_attention_included():
 )
 def test_the_peak_of_a_known_gpu_is_its_data_sheet_s(name, tflops, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: name)
-    assert speed.peak(runtime.Setup(torch.device("cuda"), torch.bfloat16))[0] == tflops
+    assert speed.peak(Runtime(torch.device("cuda"), torch.bfloat16))[0] == tflops
 
 
 def test_a_second_model_joins_the_device_s_file(tmp_path):
