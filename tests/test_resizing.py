@@ -91,7 +91,8 @@ class Tiny(nn.Module):
 @pytest.fixture
 def tiny(options, monkeypatch):
     """Options for a small network of any size: of 5 epochs the first 2 at 32 pixels, 1 at 64, 2 at 80."""
-    monkeypatch.setitem(models.ARCHITECTURES, "Tiny", models.Architecture(Tiny, 80, None, True, True))
+    architecture = models.Architecture(Tiny, "train_Tiny.py", 80, "black", "o", maps="body", any_size=True)
+    monkeypatch.setitem(models.ARCHITECTURES, "Tiny", architecture)
     monkeypatch.setattr(ferlab.analysis.metrics, "cost", lambda *_, **__: {})
     monkeypatch.setattr(plots.Figure, "savefig", lambda *_: None)  # most of such a run's time
     options.epochs, options.image_size, options.start_size = 5, 80, 32

@@ -101,9 +101,9 @@ def test_turns_go_forwards_and_backwards():
 def test_the_suite_trains_whole_epochs_and_then_a_part(case, monkeypatch):
     epochs, real = [], train_function.train_one_epoch
 
-    def counting(net, batches, **rest):
+    def counting(net, batches, rates, **rest):
         epochs.append(list(batches))
-        return real(net, epochs[-1], **rest)
+        return real(net, epochs[-1], rates, **rest)
 
     monkeypatch.setattr(train_function, "train_one_epoch", counting)
     whole = len(case.train) // 20
