@@ -81,7 +81,7 @@ def test_the_constants_are_those_that_were_measured():
 
 @pytest.mark.parametrize("data, message", [
     (b"", "is empty"),
-    (b"<!DOCTYPE html><html>Sign in</html>", "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image but a web"),
+    (b"<!DOCTYPE html><html>Sign in</html>", "PNG, WebP, BMP, GIF, TIFF or AVIF image but a web"),
     (b"\0\0\0\x18ftypheic", "AVIF image but a HEIC photo"),
     (FACE[:-400], "cannot be decoded: image file is truncated"),
     (encode(Image.new("1", (8001, 8000)), "PNG"), "has 8001 x 8000 pixels, more than 64 million"),
