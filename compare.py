@@ -25,10 +25,10 @@ from ferlab.analysis.plots import overview
 from ferlab.analysis.runs import HERE, STARTS, Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.tables import Table, number
+from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError, command
 from ferlab.files import replace_file
 from models import NAMES
-from RAFDB_dataset import KNOWN_COUNTS
 
 PUBLISHED = HERE / "docs" / "published.csv"
 TITLE = "# Results"
@@ -120,7 +120,7 @@ def pages(
             files[picture] = png(overview, entries, title=title)
             parts += [DRAWN] if kind else ["## The answer", "\n".join(answer(real, folder / "studies"))]
             parts += ["## How to read this", HOW, f"Test set: {data}."]
-            if not kind and found[0].counts.tolist() != list(KNOWN_COUNTS["test"]):
+            if not kind and found[0].counts.tolist() != list(COUNTS["test"]):
                 parts.append("**These are NOT the known test images of RAF-DB.**")
             parts.append(f"![Scores against cost]({picture})")
         for section in found:

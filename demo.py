@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError, command
 from ferlab.inference.annotate import annotate
 from ferlab.inference.photos import faces_in
@@ -28,7 +28,6 @@ from ferlab.inference.recognizer import Prediction, Recognizer
 from ferlab.synthetic.dataset import draw_face
 
 MAX_SHOWN = 1600  # pixels of the longer side of the answer's picture
-COLUMNS = ["face", "expression", *CLASS_NAMES]
 recognizer = functools.lru_cache(2)(Recognizer)
 
 
@@ -49,11 +48,12 @@ def answer(photo: str | None, run: str) -> tuple:
         [i, face.expression, *(f"{100 * p:.1f} %" for p in face.probabilities.values())]
         for i, face in enumerate(found, 1)
     ]
+    table = pd.DataFrame(rows, columns=["face", "expression", *model.class_names])
     heats = model.heat_maps(torch.from_numpy(np.stack([face.pixels for face in found])))
     maps = [
         (heated(face, heat), f"{i}  {face.expression}") for i, (face, heat) in enumerate(zip(found, heats), 1)
     ]
-    return f"{len(found)} face{'s' * (len(found) > 1)}, by {model}", marked, rows, maps
+    return f"{len(found)} face{'s' * (len(found) > 1)}, by {model}", marked, table, maps
 
 
 def heated(face: Prediction, heat: torch.Tensor) -> Image.Image:
@@ -73,10 +73,10 @@ def runs() -> list[str]:
 def examples(folder: Path) -> list[str]:
     """A drawn face for each expression, as pictures of 640 x 480 pixels in `folder`."""
     paths, rng = [], np.random.default_rng(3)
-    for expression, name in enumerate(CLASS_NAMES):
+    for expression in range(7):
         picture = Image.new("RGB", (640, 480), (200, 215, 225))
         picture.paste(draw_face(expression, rng).resize((320, 320), Image.Resampling.BICUBIC), (160, 60))
-        paths.append(str(folder / f"drawn-{name.lower()}.png"))
+        paths.append(str(folder / f"drawn-{expression + 1}.png"))
         picture.save(paths[-1])
     return paths
 
@@ -99,7 +99,7 @@ def page(folder: Path):
             with gr.Column():
                 status = gr.Markdown(answer(None, "")[0], elem_id="status")
                 marked = gr.Image(label="faces", interactive=False, format="jpeg", elem_id="marked")
-        table = gr.Dataframe(headers=COLUMNS, label="probabilities", interactive=False)
+        table = gr.Dataframe(label="probabilities", interactive=False)
         maps = gr.Gallery(label="where the model looked: bright is where", columns=6, height="auto")
         inputs, outputs = [photo, run], [status, marked, table, maps]
         gr.on([photo.change, run.change], answer, inputs, outputs, show_progress="minimal")

@@ -22,7 +22,6 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError, command
 from ferlab.inference import photos
 from ferlab.inference.annotate import annotate
@@ -45,8 +44,8 @@ def arguments() -> argparse.Namespace:
     add("--min-confidence", type=float, default=0.0, metavar="P", help="below this probability say unsure")
     add("--aligned", action="store_true", help="the pictures are ready face crops: look for no faces in them")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="print CSV with all seven probabilities")
-    form.add_argument("--json", action="store_true", help="print JSON with all seven probabilities")
+    form.add_argument("--csv", action="store_true", help="print CSV with the probabilities of all classes")
+    form.add_argument("--json", action="store_true", help="print JSON with the probabilities of all classes")
     add("--save-images", type=Path, metavar="DIR", help="write photos with boxes, labels and bars there")
     add("--topk", type=int, default=2, choices=range(1, 8), metavar="K", help="answers a face (default 2)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -151,11 +150,11 @@ def print_table(rows: Iterator[Row], topk: int, width: int) -> None:
         tqdm.write(f"{at}  {face.expression:10}  {100 * face.probability:9.1f} %  {text}".rstrip())
 
 
-def print_csv(rows: Iterator[Row]) -> None:
-    """One row a face, all seven probabilities and the box in the photo's pixels."""
+def print_csv(rows: Iterator[Row], class_names: Sequence[str]) -> None:
+    """One row a face, the probabilities of all classes and the box in the photo's pixels."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     sides = ("left", "top", "right", "bottom")
-    writer.writerow(["file", "face", "expression", "probability", *CLASS_NAMES, *sides])
+    writer.writerow(["file", "face", "expression", "probability", *class_names, *sides])
     for name, number, face in rows:
         box = [round(side, 1) for side in face.box or ()] or [""] * 4
         p = [f"{value:.6f}" for value in (face.probability, *face.probabilities.values())]
@@ -192,7 +191,7 @@ def main() -> None:
 
     rows = predict(names, recognizer, aligned=args.aligned, draw=draw, failed=failed)
     if args.csv:
-        print_csv(rows)
+        print_csv(rows, recognizer.class_names)
     elif args.json:
         print_json(rows)
     else:

@@ -33,8 +33,7 @@ from ferlab.analysis.runs import HERE, RECIPE, script_options
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, typed
-from ferlab.data.layout import is_drawn
-from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.data.layout import prefix
 from ferlab.errors import Stopped, UserError, command
 from ferlab.files import write_atomically
 from ferlab.options import Options
@@ -177,7 +176,7 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
         for key, value in asked.items()
         if key in RECIPE and value != recipe[key]
     ]
-    words = ["drawn"] * is_drawn(data) + [f"{setting}"] * bool(option) + changed
+    words = [prefix(data)[:-1]] * bool(prefix(data)) + [f"{setting}"] * bool(option) + changed
     words += ["imagenet"] * (weights != "none")
     argv += ["--name", "-".join([*words, f"seed{seed}"])]
     output = Path(given.get("output", Options.output))
@@ -323,10 +322,11 @@ def _test_degraded(job: Job) -> None:
     model, test = models.load(checkpoint), RAFDBDataset(job.options.data, "test")
     runtime = start(job.options.device, job.options.amp)
     model.to(runtime.device)
-    answers = [test.names, [CLASS_NAMES[label] for label in test.labels.tolist()]]
+    names = test.class_names
+    answers = [test.names, [names[label] for label in test.labels.tolist()]]
     for pixels in settings[1:]:
         batches = Batches(test.images, test.labels, model.built["image_size"], runtime, resolution=pixels)
-        answers.append([CLASS_NAMES[i] for i in evaluate(model, batches)["logits"].argmax(1).tolist()])
+        answers.append([names[i] for i in evaluate(model, batches)["logits"].argmax(1).tolist()])
     lines = [["image", "label", *settings[1:]], *zip(*answers)]
     write_atomically(
         path, lambda file: file.write("".join(f"{','.join(map(str, line))}\n" for line in lines).encode())

@@ -19,7 +19,7 @@ RECIPES = {
 def main():
     options = parse("VGG16", RECIPES)
     train_set, val_set, test_set = load_splits(options)
-    model = build("VGG16", image_size=options.image_size, weights=options.initial, seed=options.seed)
+    model = build("VGG16", num_classes=train_set.num_classes, **options.model)
     train(model, train_set, val_set, test_set, options)
 
 

@@ -18,7 +18,7 @@ RECIPES = {
 def main():
     options = parse("ViT-mod", RECIPES)
     train_set, val_set, test_set = load_splits(options)
-    model = build("ViT-mod", image_size=options.image_size, weights=options.initial, seed=options.seed)
+    model = build("ViT-mod", num_classes=train_set.num_classes, **options.model)
     train(model, train_set, val_set, test_set, options)
 
 

@@ -130,13 +130,13 @@ def evaluate(
         with runtime.autocast():
             outputs.append(model(x).float())
         check()
-    classes = outputs[0].shape[1] if outputs else len(metrics.CLASS_NAMES)
+    classes = int(runtime.all_reduce_max(outputs[0].shape[1] if outputs else 0))
     logits = torch.zeros(len(batches), classes, device=runtime.device)
     if outputs:
         logits[runtime.rank :: runtime.world_size] = torch.cat(outputs)
     logits = runtime.all_reduce(logits).cpu()  # each process filled its own rows, the others are zero
     labels = batches.labels.cpu()
-    numbers = metrics.from_confusion(metrics.confusion_matrix(logits.argmax(1), labels))
+    numbers = metrics.from_confusion(metrics.confusion_matrix(logits.argmax(1), labels, classes=classes))
     scores = {key: float(numbers[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1")}
     return {"loss": float(F.cross_entropy(logits, labels)), **scores, "logits": logits}
 
@@ -156,7 +156,7 @@ def train(
     write, 130 and 143 stopped.
     """
     begun = time.perf_counter()
-    options, name = _checked(model, options), model.built["name"]
+    options, name = _checked(model, options, train_set.num_classes), model.built["name"]
     path, sets = place(name, options), {"train": train_set, "val": val_set, "test": test_set}
     sets = {split: part for split, part in sets.items() if part is not None}
     runtime = start(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
@@ -201,7 +201,7 @@ def train(
     return numbers if runtime.rank == 0 else {}
 
 
-def _checked(model: nn.Module, options: Options) -> Options:
+def _checked(model: nn.Module, options: Options, classes: int) -> Options:
     """The options with the model's image size, after handing the model what concerns its training only.
     Raises UserError for what this model or this folder cannot take.
     """
@@ -209,6 +209,10 @@ def _checked(model: nn.Module, options: Options) -> Options:
     cli.check(options)
     if options.image_size not in (0, full):
         raise UserError(f"the model takes {full} pixels, not {options.image_size}.")
+    if model.built["num_classes"] != classes:
+        raise UserError(
+            f"the model tells {model.built['num_classes']} classes apart, the data have {classes}."
+        )
     if options.start_size and not models.ARCHITECTURES[name].any_size:
         raise UserError(
             f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
@@ -334,6 +338,9 @@ def _write(
     title = f"{numbers['model']}, {numbers['run']}, {numbers['data']}"
     matrix = numbers[judged]["confusion_matrix"]
     folder.write("curves.png", partial(plots.curves, state.log, title=title))
-    folder.write("confusion_matrix.png", partial(plots.confusion, matrix, title=f"{title}: {judged}"))
+    folder.write(
+        "confusion_matrix.png",
+        partial(plots.confusion, matrix, names=sets["train"].class_names, title=f"{title}: {judged}"),
+    )
     folder.write_text("metrics.json", to_json(numbers))  # last: a run is finished when this file is there
     return numbers

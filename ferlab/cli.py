@@ -18,7 +18,7 @@ T = TypeVar("T")
 BROUGHT = {
     "workers num-workers j pin-mem pin-memory cache": "images are kept decoded in memory: no workers",
     "model arch a backbone cfg": "each model has its script, such as train_ResNet.py",
-    "num-classes nc classes single-cls": "RAF-DB has seven classes, and so has every model here",
+    "num-classes nc classes single-cls": "classes are those of the data (RAF-DB: seven)",
     "pretrained weights-backbone initial-checkpoint": "--weights imagenet, or --weights none",
     "freeze freeze-backbone freeze-layers": "all layers are trained; --lr sets how fast",
     "evaluate eval test-only val validate": "a run ends with its evaluation; predict.py asks a trained model",

@@ -39,7 +39,9 @@ class Options:
     patience: int = recipe(0, "stop after this many epochs without a better val macro-F1 (0: never)", low=0)
     train_fraction: float = recipe(1.0, "share of the remaining training images to use", low=0.001, high=1)
     resolution: int = recipe(0, "first reduce the faces to N x N pixels (0: as they are)", low=0, high=100)
-    resize: bool = recipe(False, "take square faces of other sizes, too, scaled to 100 x 100")
+    face_size: int = recipe(
+        0, "scale faces of any size to N x N (0: they must be 100 x 100)", low=0, high=512
+    )
     skip_bad: bool = recipe(False, "leave unreadable training images out (they are counted)")
 
     seed: int = run(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)
@@ -49,7 +51,7 @@ class Options:
 
     data: str = machine("raf-db-dataset", "folder or .zip of RAF-DB; or synthetic for drawn faces")
     output: str = machine("results", "folder for the runs")
-    name: str = machine("", "name of the run (default seed<seed>, on drawn faces drawn-seed<seed>)")
+    name: str = machine("", "name of the run (default seed<seed>, on other data <data>-seed<seed>)")
     device: str = machine("auto", "auto, cpu, cuda or cuda:N")
     compile: bool = machine(False, "torch.compile the model (pays back in long runs on a GPU)")
     resume: str = machine("", "go on from the run's last.pth, or from the checkpoint PATH")
@@ -58,9 +60,10 @@ class Options:
     tensorboard: bool = machine(False, "write TensorBoard files too, where it is installed")
 
     @property
-    def initial(self) -> str:
-        """The weights to build the model with: a resumed run brings its own."""
-        return "none" if self.resume else self.weights
+    def model(self) -> dict:
+        """What models.build takes of them. The weights of a resumed run come from its checkpoint."""
+        weights = "none" if self.resume else self.weights
+        return {"image_size": self.image_size, "weights": weights, "seed": self.seed}
 
 
 def names(*roles: str) -> tuple[str, ...]:

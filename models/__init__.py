@@ -102,8 +102,9 @@ def build(
 
 
 def load(path: str | Path) -> nn.Module:
-    """The trained model of a `best_model.pth` or `last.pth`, in eval mode, on the CPU; `model.checkpoint`
-    holds the rest. Of a last.pth these are the averaged weights, which its log describes.
+    """The trained model of a `best_model.pth` or `last.pth`, in eval mode, on the CPU; `model.class_names`
+    are its classes and `model.checkpoint` holds the rest. Of a last.pth these are the averaged weights, which
+    its log describes.
 
     Raises UserError where the file is not a whole checkpoint of this suite.
     """
@@ -111,7 +112,7 @@ def load(path: str | Path) -> nn.Module:
     model = build(**checkpoint["model"])
     model.load_state_dict(_matching(model, _evaluated(checkpoint), path))
     del checkpoint["weights"]
-    model.checkpoint = checkpoint
+    model.checkpoint, model.class_names = checkpoint, tuple(checkpoint["class_names"])
     return model.eval()
 
 

@@ -128,10 +128,6 @@ def test_too_much_is_refused(count, size, expected, monkeypatch):
 
 FOREIGN = {
     "web page": (b"<!DOCTYPE html><html>Sign in</html>", "(35 bytes) is a web page"),
-    "table": (
-        b"emotion,pixels,Usage\n0,70 80,Training\n",
-        "is a table, and tables of pixels, as fer2013.csv",
-    ),
     "tar.gz": (b"\x1f\x8b\x08\0", "is packed in a way that is not read; unpack it and name the folder"),
     "tar": (bytes(257) + b"ustar", "is packed in a way that is not read"),
     "picture": (b"\xff\xd8\xff", "is not a zip; name RAF-DB's zip or folder"),

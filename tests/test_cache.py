@@ -11,9 +11,10 @@ import pytest
 import torch
 from trees import IMAGE, encode, first_face
 
-import RAFDB_dataset
+import ferlab.data.cache
+from ferlab.data.cache import cache_folder, decode_face
 from ferlab.errors import UserError
-from RAFDB_dataset import RAFDBDataset, cache_folder, decode_face
+from RAFDB_dataset import RAFDBDataset
 
 SPLITS = ("train", "val", "test")
 
@@ -23,7 +24,9 @@ def decoded(monkeypatch) -> list:
     """One entry for each face that is decoded."""
     faces = []
     monkeypatch.setattr(
-        RAFDB_dataset, "decode_face", lambda data, **options: faces.append(1) or decode_face(data, **options)
+        ferlab.data.cache,
+        "decode_face",
+        lambda data, **options: faces.append(1) or decode_face(data, **options),
     )
     return faces
 
@@ -113,7 +116,7 @@ def test_spoiled_cache_is_decoded_again(drawn, tmp_path, empty_cache, decoded, k
 
 def test_cache_of_another_version_is_decoded_again(drawn, empty_cache, decoded, monkeypatch):
     RAFDBDataset(drawn, "test")
-    monkeypatch.setattr(RAFDB_dataset, "CACHE_VERSION", -1)
+    monkeypatch.setattr(ferlab.data.cache, "VERSION", -1)
     RAFDBDataset(drawn, "test")
     assert len(decoded) == 140 and len(list(empty_cache.iterdir())) == 1
 

@@ -17,7 +17,7 @@ from train_function import parse
         (["--num-workers", "8"], "no option --num-workers here: images are kept decoded in memory"),
         (["-j", "8"], "no option -j here: images are kept"),
         (["--workers=4"], "no option --workers here"),
-        (["--num_classes", "8"], "RAF-DB has seven classes"),
+        (["--num_classes", "8"], "classes are those of the data"),
         (["--model", "resnet18"], "each model has its script"),
         (["--pretrained"], "use --weights imagenet"),
         (["--freeze", "10"], "all layers are trained"),
@@ -67,7 +67,7 @@ def test_options_are_frozen():
     assert names("recipe") == (
         *("epochs", "batch_size", "lr", "weight_decay", "warmup_epochs", "image_size", "start_size"),
         *("patch_keep", "weights", "balance", "label_smoothing", "augment", "ema", "grad_clip", "patience"),
-        *("train_fraction", "resolution", "resize", "skip_bad"),
+        *("train_fraction", "resolution", "face_size", "skip_bad"),
     )
     assert names("run") == ("seed", "amp", "deterministic", "test")
     assert names("machine") == (

@@ -52,7 +52,7 @@ def make_run(
         "data": "drawn faces" if drawn else "RAF-DB",
         "epochs": options["epochs"],
         "val": {"macro_f1": val},
-        "test": metrics.report(probabilities, labels),
+        "test": metrics.report(probabilities, labels, CLASS_NAMES),
         "cost": cost,
         "counts": {"train": [100] * 7},
         "split_hash": "a",

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 from trees import IMAGE, RAMP, by_class, encode, first_face, kaggle
 
 import RAFDB_dataset
+from ferlab.data.cache import decode_face
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
-from RAFDB_dataset import RAFDBDataset, decode_face, describe, open_source
+from RAFDB_dataset import RAFDBDataset, describe, open_source
 
 SPLITS = ("train", "val", "test")
 
@@ -139,21 +140,33 @@ def test_exif_rotation_is_applied():
 @pytest.mark.parametrize("side", [48, 100, 224])
 def test_squares_of_another_size_are_scaled_where_that_is_asked(side):
     data = encode(IMAGE.resize((side, side)), "PNG")
-    pixels = decode_face(data, resize=True).astype(int)
+    pixels = decode_face(data, size=100).astype(int)
     assert pixels.shape == (3, 100, 100) and np.abs(pixels[0] - RAMP).max() < 4
     if side != 100:
-        with pytest.raises(ValueError, match=f"is {side} x {side} pixels, not 100 x 100; --resize takes"):
+        with pytest.raises(
+            ValueError, match=f"is {side} x {side} pixels, not 100 x 100; --face-size 100 takes"
+        ):
             decode_face(data)
-    for width, height in ((99, 100), (4, 4), (2049, 2049)):
-        with pytest.raises(ValueError, match=f"is {width} x {height} pixels, not a square of 8 to 2048"):
-            decode_face(png(width, height), resize=True)
+    for width, height in ((7, 100), (4, 4), (2049, 2049)):
+        with pytest.raises(ValueError, match=f"is {width} x {height} pixels; a side must have 8 to 2048"):
+            decode_face(png(width, height), size=100)
+
+
+def test_what_is_no_square_gets_grey_bars():
+    pixels = decode_face(encode(IMAGE.resize((50, 100)), "PNG"), size=48).astype(int)
+    assert (
+        pixels.shape == (3, 48, 48) and (pixels[:, :, :12] == 128).all() and (pixels[:, :, 36:] == 128).all()
+    )
+    assert (
+        np.abs(np.diff(pixels[0, 20, 13:35])).max() < 20 and pixels[0, 20, 13] < 30 < 200 < pixels[0, 20, 34]
+    )
 
 
 def test_a_source_says_whether_its_images_are_scaled(tmp_path):
     names = "surprise fear disgust happy sad angry neutral".split()
     source = open_source(by_class(tmp_path, names, face=encode(IMAGE.resize((48, 48)))))
-    assert "14 of 14 test images" in (text := refusal(source, "test")) and "--resize" in text
-    part = RAFDBDataset(source._replace(resize=True), "test")
+    assert "14 of 14 test images" in (text := refusal(source, "test")) and "--face-size 100" in text
+    part = RAFDBDataset(source._replace(face_size=100), "test")
     assert part.counts == [2] * 7 and np.abs(part.images[0, 0].int() - RAMP).max() < 12
 
 
@@ -249,7 +262,9 @@ def test_the_line_that_says_what_was_found(drawn, kaggle_zip):
         f"data: Kaggle layout, folder {drawn}: train 125 (Su13 Fe2 Di7 Ha49 Sa21 An7 Ne26) · val 15 (Su2 Fe1 "
         "Di1 Ha5 Sa2 An1 Ne3) · test 70 (Su7 Fe2 Di4 Ha27 Sa11 An4 Ne15); drawn faces, not RAF-DB"
     )
-    assert describe(RAFDBDataset(kaggle_zip, "test")).endswith("; NOT RAF-DB's known counts")
+    assert describe(RAFDBDataset(kaggle_zip, "test")).endswith(
+        "; NOT RAF-DB's known counts: filed as raf-db-dataset"
+    )
 
 
 def test_synthetic_is_drawn_into_the_cache_and_can_be_drawn_again(drawn, empty_cache, monkeypatch):

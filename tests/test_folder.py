@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ferlab.data.layout import is_drawn
+from ferlab.data.layout import prefix
 from ferlab.errors import UserError
 from ferlab.training.run_folder import place, refuse
 
@@ -47,7 +47,7 @@ def test_what_a_run_would_spoil_is_refused(options, there, file, said):
 
 def test_drawn_faces_are_known_wherever_the_path_points(options, drawn):
     for path in (drawn, drawn.parent, drawn / "DATASET"):
-        assert is_drawn(str(path))
+        assert prefix(str(path)) == "drawn-"
         assert place("ConvNet", replace(options, data=str(path))).name == "drawn-seed0"
 
 

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import IMAGE, encode, kaggle, official, zipped
 
-import RAFDB_dataset
+import ferlab.data.cache
+from ferlab.data.cache import decode_face
 from ferlab.data.layout import find
 from ferlab.errors import UserError
-from RAFDB_dataset import RAFDBDataset, decode_face
+from RAFDB_dataset import RAFDBDataset
 
 FUZZ, SEED = int(os.environ.get("FUZZ", 300)), int(os.environ.get("FUZZ_SEED", 0))
 QUICK = settings(
@@ -140,7 +141,7 @@ def a_spoiled_dataset(root: Path, draw: random.Random) -> Path:
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs an alarm clock")
 @pytest.mark.filterwarnings("ignore")
 def test_spoiled_datasets_are_read_or_refused_in_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(RAFDB_dataset, "_write_cache", lambda *_: None)
+    monkeypatch.setattr(ferlab.data.cache, "_write_cache", lambda *_: None)
     outcomes, said = Counter(), Counter()
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"it hangs: seed {seed}"))
     for seed in range(SEED, SEED + FUZZ):

@@ -25,7 +25,7 @@ def scores():
 
 def test_against_scikit_learn(scores):
     p, y = scores
-    found, predicted = metrics.report(p, y), p.argmax(1)
+    found, predicted = metrics.report(p, y, CLASS_NAMES), p.argmax(1)
     assert found["n"] == 300
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, predicted))
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(y, predicted))
@@ -46,7 +46,7 @@ def test_against_scikit_learn(scores):
 
 def test_a_class_that_is_absent_does_not_count():
     y, predicted = np.array([0, 0, 2, 3]), np.array([0, 2, 2, 3])
-    found = metrics.report(np.eye(7)[predicted], y)
+    found = metrics.report(np.eye(7)[predicted], y, CLASS_NAMES)
     assert found["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(y, predicted))
     assert found["macro_f1"] == pytest.approx(sk.f1_score(y, predicted, average="macro"))
 
@@ -59,7 +59,7 @@ def test_calibration_by_hand():
     found = [(b["n"], round(b["confidence"], 9), b["accuracy"]) for b in bins]
     assert found == [(2, 0.55, 0.5), (2, 0.95, 1.0)]
     padded = np.concatenate([p, np.zeros((4, 5))], 1)
-    assert metrics.report(padded, y)["ece"] == pytest.approx(0.05)
+    assert metrics.report(padded, y, CLASS_NAMES)["ece"] == pytest.approx(0.05)
 
 
 def test_certainty_falls_into_the_last_bin():
@@ -69,8 +69,8 @@ def test_certainty_falls_into_the_last_bin():
 def test_bootstrap_matches_resampling_of_images(scores):
     p, y = scores
     predicted = p.argmax(1)
-    found = metrics.intervals(predicted, y)
-    assert found == metrics.intervals(predicted, y)  # seeded
+    found = metrics.intervals(predicted, y, classes=7)
+    assert found == metrics.intervals(predicted, y, classes=7)  # seeded
     rng = np.random.default_rng(1)
     samples = [rng.integers(0, len(y), len(y)) for _ in range(200)]
     for key, score in (("accuracy", sk.accuracy_score), ("balanced_accuracy", sk.balanced_accuracy_score)):
@@ -80,8 +80,8 @@ def test_bootstrap_matches_resampling_of_images(scores):
 
 def test_confusion_matrix_is_additive():
     y, predicted = torch.randint(0, 7, (50,)), torch.randint(0, 7, (50,))
-    parts = sum(metrics.confusion_matrix(predicted[i::3], y[i::3]) for i in range(3))
-    assert torch.equal(parts, metrics.confusion_matrix(predicted, y))
+    parts = sum(metrics.confusion_matrix(predicted[i::3], y[i::3], classes=7) for i in range(3))
+    assert torch.equal(parts, metrics.confusion_matrix(predicted, y, classes=7))
 
 
 def test_cost_of_a_known_network():

@@ -151,7 +151,8 @@ def test_a_wrong_file_in_torchvisions_cache(content, tmp_path, monkeypatch):
 
 
 def save(path, model, **changes):
-    state = {"model": model.built, "weights": model.state_dict(), **changes}
+    about = {"model": model.built, "class_names": list(CLASS_NAMES)}
+    state = {**about, "weights": model.state_dict(), **changes}
     checkpoint.save(path, state)
     return path
 
@@ -164,7 +165,7 @@ def test_load_rebuilds_the_model(tmp_path):
     assert torch.equal(again(x), model(x))
     assert not again.training
     assert again.checkpoint["note"] == "kept"
-    assert again.checkpoint["class_names"] == list(CLASS_NAMES)
+    assert again.class_names == CLASS_NAMES
 
 
 def test_weights_from_a_checkpoint(tmp_path):

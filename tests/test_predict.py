@@ -42,6 +42,7 @@ def trained(folder: Path, *, seed: int, data: str = "RAF-DB", **more) -> Path:
         folder / "best_model.pth",
         {
             "model": model.built,
+            "class_names": list(CLASS_NAMES),
             "weights": model.state_dict(),
             "options": {"resolution": 0},
             "data": data,

@@ -80,7 +80,7 @@ def test_metrics_are_finite_and_agree_with_each_other(data, n):
     kinds = data.draw(st.lists(st.sampled_from([0, 1, 30, 1e4]), min_size=n, max_size=n))
     logits = np.random.default_rng(n).normal(size=(n, 7)) * np.array(kinds)[:, None]
     p = torch.tensor(logits).softmax(1).numpy()  # uniform, certain, and between
-    found = metrics.report(p, labels)
+    found = metrics.report(p, labels, CLASS_NAMES)
     json.dumps(found, allow_nan=False)
     matrix = np.array(found["confusion_matrix"])
     assert matrix.sum() == found["n"] == n and (matrix.sum(1) == np.bincount(labels, minlength=7)).all()
@@ -103,7 +103,11 @@ PLAIN = st.recursive(
     lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part, max_size=3),
     max_leaves=8,
 )
-GOOD = {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100}, "weights": {"a": torch.ones(2)}}
+GOOD = {
+    "model": {"name": "ConvNet", "num_classes": 7, "image_size": 100},
+    "class_names": list(CLASS_NAMES),
+    "weights": {"a": torch.ones(2)},
+}
 
 
 @QUICK

@@ -220,7 +220,7 @@ def test_every_kind_of_problem_is_told_at_once_causes_first(tmp_path):
         f"Fix these files, or remove {tree} and fetch RAF-DB again with setup_dataset.ipynb.",
     ]
     assert lines[4].endswith("(and 8 more like it)") and lines[6].endswith("(and 8 more like it)")
-    assert lines[8].endswith("is 48 x 48 pixels, not 100 x 100; --resize takes squares of any size")
+    assert lines[8].endswith("is 48 x 48 pixels, not 100 x 100; --face-size 100 takes any size")
 
 
 def test_tables_may_name_the_classes_and_say_the_same_as_the_folders(tmp_path):
@@ -239,12 +239,3 @@ def test_tables_may_name_the_classes_and_say_the_same_as_the_folders(tmp_path):
 )
 def test_what_is_none_of_the_seven(word):
     assert labels.label(word) is None
-
-
-def test_sizes_are_counted(tmp_path):
-    tree = kaggle(tmp_path / "data")
-    files = sorted((tree / "DATASET").rglob("*.jpg"))
-    for file, size in zip(files, ((48, 48), (48, 48), (224, 224), (60, 50))):
-        file.write_bytes(encode(IMAGE.resize(size)))
-    files[-1].write_bytes(b"")
-    assert find(tree).sizes() == {(100, 100): 23, (48, 48): 2, (224, 224): 1, (60, 50): 1}

@@ -61,15 +61,15 @@ def test_p_value_counts_both_tails_and_is_never_zero():
 
 def test_the_interval_of_one_seed_is_the_one_in_metrics_json():
     predicted = guesses(0.7, 1)
-    draws = bootstrap([predicted], LABELS)[0]
-    expected = metrics.intervals(predicted[0], LABELS)
+    draws = bootstrap([predicted], LABELS, classes=7)[0]
+    expected = metrics.intervals(predicted[0], LABELS, classes=7)
     for key in ("accuracy", "balanced_accuracy", "macro_f1"):
         assert interval(draws[key]) == pytest.approx(expected[key], abs=0.003)
 
 
 def test_the_bootstrap_knows_how_far_seeds_spread():
     seeds = np.stack([LABELS, (LABELS + 1) % 7, LABELS])  # accuracy 1, 0, 1 whatever images are drawn
-    accuracy = bootstrap([seeds], LABELS[:2100])[0]["accuracy"]
+    accuracy = bootstrap([seeds], LABELS[:2100], classes=7)[0]["accuracy"]
     assert accuracy.mean() == pytest.approx(2 / 3, abs=0.01)
     assert accuracy.var() == pytest.approx(np.var([1, 0, 1], ddof=1) / 3, rel=0.05)
 
@@ -78,7 +78,7 @@ def test_differences_are_paired_by_image():
     first = guesses(0.7, 1)
     changed = np.arange(len(LABELS)) % 50 == 0  # the second model differs in 2 % of the images only
     second = np.where(changed, (LABELS + 1) % 7, first)
-    a, b = bootstrap([first, second], LABELS)
+    a, b = bootstrap([first, second], LABELS, classes=7)
     difference = (first == LABELS).astype(float) - (second == LABELS)
     expected = difference.std() / np.sqrt(len(LABELS))
     assert (a["accuracy"] - b["accuracy"]).std() == pytest.approx(expected, rel=0.05)
@@ -86,14 +86,16 @@ def test_differences_are_paired_by_image():
 
 def test_what_stands_beside_a_model_does_not_change_its_interval():
     first, second = guesses(0.7, 3), guesses(0.6, 2)
-    alone, beside = bootstrap([first], LABELS)[0], bootstrap([second, first], LABELS)[1]
+    alone, beside = bootstrap([first], LABELS, classes=7)[0], bootstrap([second, first], LABELS, classes=7)[1]
     assert (alone["macro_f1"] == beside["macro_f1"]).all()
     assert (alone["recall"] == beside["recall"]).all()
 
 
 def claims_of(predictions: dict[str, np.ndarray]) -> dict[tuple, Claim]:
     pairs = [("A", "B"), ("B", "C"), ("C", "A")][: 3 if "C" in predictions else 1]
-    claims = compare(predictions, LABELS, bootstrap(list(predictions.values()), LABELS), pairs)
+    claims = compare(
+        predictions, LABELS, bootstrap(list(predictions.values()), LABELS, classes=7), pairs, classes=7
+    )
     return {(claim.metric, frozenset((claim.first, claim.second))): claim for claim in claims}
 
 

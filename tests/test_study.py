@@ -19,7 +19,7 @@ import models
 import study
 from ferlab.analysis.runs import script_options
 from ferlab.analysis.studies import STUDIES, write_page
-from ferlab.data.layout import is_drawn
+from ferlab.data.layout import prefix
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 
@@ -32,7 +32,7 @@ FEW = ["--epochs", "1", "--device", "cpu", "--amp", "off"]
 def planned(monkeypatch):
     """What only plans needs no data."""
     for module in (study, ferlab.training.run_folder):
-        monkeypatch.setattr(module, "is_drawn", lambda data: data != "raf-db-dataset" and is_drawn(data))
+        monkeypatch.setattr(module, "prefix", lambda data: "" if data == "raf-db-dataset" else prefix(data))
 
 
 def shrink(monkeypatch, name: str, settings: tuple) -> None:

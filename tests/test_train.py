@@ -33,7 +33,7 @@ TIMES = ("images_per_second", "seconds")
 
 def run(options, name="ConvNet", **changes):
     options = dataclasses.replace(options, **changes)
-    model = models.build(name, image_size=options.image_size, weights=options.initial, seed=options.seed)
+    model = models.build(name, **options.model)
     return train(model, *load_splits(options), options)
 
 

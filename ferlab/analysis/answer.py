@@ -134,9 +134,12 @@ def _study(name: str, folder: Path, *, short: bool) -> dict[str, list[str]]:
 
 
 def _series(study: Study, label: str, settings: dict[object, Group], *, short: bool) -> str:
-    labels = next(iter(settings.values())).first.labels
+    first = next(iter(settings.values())).first
     cells = [cell for cell in make_cells(study, label, settings)[0] if cell.line == label]
-    claims, base = tested(cells, labels)[1], study.name(study.settings[0])
+    claims, base = (
+        tested(cells, first.labels, classes=len(first.class_names))[1],
+        study.name(study.settings[0]),
+    )
     ran = [setting for setting in study.settings if setting in settings]
     last = ran[-1] if study.axis else max(ran, key=lambda setting: settings[setting].val_macro_f1)
     show = "{} of the images" if study.option == "train_fraction" else "{}" if study.axis else "`{}`"

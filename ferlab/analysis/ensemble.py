@@ -21,7 +21,7 @@ class Ensemble:
         self.label, self.seeds = label, f"{sum(len(group.runs) for group in groups)} runs"
         models = [np.mean([run.probabilities for run in group.runs], axis=0) for group in groups]
         probabilities = np.mean(models, axis=0)  # (N, 7); a model with more seeds counts no more
-        self.test = metrics.report(probabilities, groups[0].first.labels)
+        self.test = metrics.report(probabilities, groups[0].first.labels, groups[0].first.class_names)
         self.predicted = probabilities.argmax(1)[None]  # (1, N)
 
     def values(self, key: str) -> np.ndarray:

@@ -1,10 +1,11 @@
 """Scores and labels -> numbers: everything from one additive confusion matrix plus the probabilities.
 
-metrics.report(probabilities, labels)      # what stands under "val" and "test" in metrics.json
+metrics.report(probabilities, labels, class_names)      # what stands under "val" and "test" in metrics.json
 """
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,13 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.training.runtime import Runtime
 
 BINS, RESAMPLES = 15, 2000
 
 
-def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int = len(CLASS_NAMES)) -> Tensor:
+def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int) -> Tensor:
     """int64 (C, C): rows are the true classes, columns the predicted. Additive over batches and processes."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
 
@@ -48,20 +48,21 @@ def from_confusion(confusion: Tensor | np.ndarray) -> dict[str, float | np.ndarr
     }
 
 
-def report(probabilities: np.ndarray, labels: np.ndarray) -> dict:
+def report(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> dict:
     """All numbers of one split as plain JSON values. probabilities (N, C) with rows that sum to 1, labels
-    (N,).
+    (N,), names of the C classes.
     """
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     predicted = p.argmax(1)
-    confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(y))
+    classes = len(class_names)
+    confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(y), classes=classes)
     numbers = from_confusion(confusion)
     rank = (p > p[np.arange(len(y)), y][:, None]).sum(1)  # how many classes stand before the true one
     bins = reliability(p, y)
     return {
         "n": len(y),
         **{key: float(numbers[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")},
-        "intervals": intervals(predicted, y),
+        "intervals": intervals(predicted, y, classes=classes),
         "top2": float((rank < 2).mean()),
         "top3": float((rank < 3).mean()),
         "nll": float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean()),
@@ -73,7 +74,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray) -> dict:
                 "f1": float(numbers["f1"][i]),
                 "n": int(numbers["n"][i]),
             }
-            for i, name in enumerate(CLASS_NAMES)
+            for i, name in enumerate(class_names)
         },
         "confusion_matrix": confusion.tolist(),
         "reliability": bins,
@@ -120,11 +121,12 @@ def calibrated(probabilities: np.ndarray, labels: np.ndarray, temperature: float
     }
 
 
-def intervals(predicted: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> dict[str, list[float]]:
+def intervals(
+    predicted: np.ndarray, labels: np.ndarray, *, classes: int, seed: int = 0
+) -> dict[str, list[float]]:
     """95 % percentile bootstrap intervals from 2,000 seeded resamples of the images, for the three main
     numbers.
     """
-    classes = len(CLASS_NAMES)
     cells = np.bincount(labels * classes + predicted, minlength=classes**2)
     # drawing N images with replacement is drawing the cells of their confusion matrix
     drawn = np.random.default_rng(seed).multinomial(len(labels), cells / cells.sum(), size=RESAMPLES)

@@ -17,7 +17,6 @@ from ferlab.analysis.metrics import reliability
 from ferlab.analysis.runs import STARTS, Group, Result
 from ferlab.analysis.significance import bootstrap, interval, words
 from ferlab.analysis.tables import Table, number, percent
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 
 MAIN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
@@ -68,19 +67,26 @@ class Section:
     def __init__(self, groups: list[Group]) -> None:
         self.groups, self.start, self.drawn = groups, groups[0].start, groups[0].drawn
         self.labels = groups[0].first.labels
-        self.counts = np.bincount(self.labels, minlength=len(CLASS_NAMES))
+        self.class_names = groups[0].first.class_names
+        self.counts = np.bincount(self.labels, minlength=len(self.class_names))
         self.data = f"{'drawn faces' if self.drawn else 'RAF-DB'}, {len(self.labels):,} test images"
         ranked = sorted(groups, key=lambda group: group.val_macro_f1)
         self.best = {group.model: group for group in ranked}  # of a model's recipes the best on val
         self.chosen = {group.label: group for group in groups if self.best[group.model] is group}
         self.ensembles = ensembles(list(self.chosen.values()))
         scored = [*groups, *self.ensembles]
-        self.draws = dict(zip(scored, bootstrap([one.predicted for one in scored], self.labels)))
+        self.draws = dict(
+            zip(
+                scored,
+                bootstrap([one.predicted for one in scored], self.labels, classes=len(self.class_names)),
+            )
+        )
         self.claims = significance.compare(
             {label: group.predicted for label, group in self.chosen.items()},
             self.labels,
             [self.draws[group] for group in self.chosen.values()],
             list(combinations(self.chosen, 2)),
+            classes=len(self.class_names),
         )
 
     def score(self, group: Group | Ensemble, key: str) -> str:
@@ -115,10 +121,13 @@ class Section:
             bins[label] = reliability(np.concatenate(scores), labels), g.values("ece").mean()
         logs = [(group.label, run.log) for group in self.groups for run in group.runs]
         drawn = {
-            "recall": png(plots.recalls, recalls, self.counts, title=f"Recall in %: {title}"),
+            "recall": png(
+                plots.recalls, recalls, self.counts, names=self.class_names, title=f"Recall in %: {title}"
+            ),
             "confusion": png(
                 plots.confusions,
                 {label: g.confusion for label, g in chosen},
+                names=self.class_names,
                 title=f"Share of each true class in %: {title}",
             ),
             "reliability": png(plots.reliability, bins, title=title),
@@ -141,10 +150,10 @@ class Section:
         ]
 
 
-def png(draw: Callable, *data, title: str) -> bytes:
+def png(draw: Callable, *data, **options) -> bytes:
     """What one of plots' functions draws, without touching the disk."""
     file = io.BytesIO()
-    draw(*data, file, title=title)
+    draw(*data, file, **options)
     return file.getvalue()
 
 
@@ -187,8 +196,8 @@ def _cost_of(group: Group, key: str) -> float | None:
 
 
 def _values(run: Result, key: str) -> np.ndarray:
-    """recall, precision or f1 of every class (7,)."""
-    return np.array([run.test["per_class"][name][key] for name in CLASS_NAMES])
+    """recall, precision or f1 of every class (C,)."""
+    return np.array([run.test["per_class"][name][key] for name in run.class_names])
 
 
 def _overall(groups: Sequence[Group | Ensemble], score: Callable) -> Table:
@@ -206,7 +215,8 @@ def _overall(groups: Sequence[Group | Ensemble], score: Callable) -> Table:
 
 
 def _by_class(groups: list[Group], key: str) -> Table:
-    counts = np.bincount(groups[0].first.labels, minlength=len(CLASS_NAMES))
+    first = groups[0].first
+    counts = np.bincount(first.labels, minlength=len(first.class_names))
     rows = [
         [
             g.label,
@@ -214,22 +224,21 @@ def _by_class(groups: list[Group], key: str) -> Table:
         ]
         for g in groups
     ]
-    header = [f"{name} (n = {n:,})" for name, n in zip(CLASS_NAMES, counts)]
+    header = [f"{name} (n = {n:,})" for name, n in zip(first.class_names, counts)]
     return Table(f"{key.capitalize()} by class, %", ["Model", *header], rows)
 
 
 def _confused(groups: list[Group], most: int = 5) -> Table:
     rows = []
     for g in groups:
-        counts, n = g.confusion, len(g.runs)
+        counts, n, names = g.confusion, len(g.runs), g.first.class_names
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1) * ~np.eye(len(counts), dtype=bool)
         pairs = [divmod(int(i), len(counts)) for i in np.argsort(-shares, axis=None, kind="stable")[:most]]
         rows.append(
             [
                 g.label,
                 *(
-                    f"{CLASS_NAMES[i]} → {CLASS_NAMES[j]} {100 * shares[i, j]:.0f} % "
-                    f"({number(counts[i, j] / n)})"
+                    f"{names[i]} → {names[j]} {100 * shares[i, j]:.0f} % ({number(counts[i, j] / n)})"
                     for i, j in pairs
                     if counts[i, j]
                 ),

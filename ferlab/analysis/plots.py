@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from ferlab.data.rafdb import CLASS_NAMES
 from models import ARCHITECTURES
 
 # Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
@@ -82,26 +81,27 @@ def curves(rows: Sequence[dict], path: Path, *, title: str) -> None:
         figure.savefig(path)
 
 
-def confusion(matrix: Sequence[Sequence[int]], path: Path, *, title: str) -> None:
+def confusion(matrix: Sequence[Sequence[int]], path: Path, *, names: Sequence[str], title: str) -> None:
     """A confusion matrix: shares of each true class as colour and per cent, counts below."""
     counts = np.asarray(matrix)
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(6.4, 6), layout="constrained")
         axes = figure.subplots()
-        _cells(axes, _shares(counts), lambda i, j, share: f"{100 * share:.0f} %\n{counts[i, j]:,}", size=8)
-        names = [f"{name}\n(n = {n:,})" for name, n in zip(CLASS_NAMES, counts.sum(1))]
-        axes.set_yticks(range(len(names)), names)
+        cell = "{:.0f} %\n{:,}".format
+        _cells(axes, _shares(counts), lambda i, j, share: cell(100 * share, counts[i, j]), names, size=8)
+        rows = [f"{name}\n(n = {n:,})" for name, n in zip(names, counts.sum(1))]
+        axes.set_yticks(range(len(rows)), rows)
         axes.set(xlabel="predicted", ylabel="true", title=title)
         figure.savefig(path)
 
 
-def confusions(matrices: dict[str, np.ndarray], path: Path, *, title: str) -> None:
+def confusions(matrices: dict[str, np.ndarray], path: Path, *, names: Sequence[str], title: str) -> None:
     """Confusion matrices side by side, in per cent of each true class."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure, grid = _panels(len(matrices), (3.9, 3.9))
         for number, (axes, (label, counts)) in enumerate(zip(grid.flat, matrices.items())):
-            _cells(axes, _shares(counts), lambda i, j, share: f"{100 * share:.0f}", size=8)
-            axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+            _cells(axes, _shares(counts), lambda i, j, share: f"{100 * share:.0f}", names, size=8)
+            axes.set_yticks(range(len(names)), names)
             axes.tick_params(labelleft=number % grid.shape[1] == 0)
             axes.set_title(label, fontsize=10)
         figure.suptitle(title)
@@ -110,15 +110,17 @@ def confusions(matrices: dict[str, np.ndarray], path: Path, *, title: str) -> No
         figure.savefig(path)
 
 
-def recalls(rows: dict[str, np.ndarray], counts: Sequence[int], path: Path, *, title: str) -> None:
-    """Recall of every class as a heat map; `rows` gives (7,) by model, `counts` the test images by class."""
+def recalls(
+    rows: dict[str, np.ndarray], counts: Sequence[int], path: Path, *, names: Sequence[str], title: str
+) -> None:
+    """Recall of every class as a heat map; `rows` gives (C,) by model, `counts` the test images by class."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(8, 1.4 + 0.45 * len(rows)), layout="constrained")
         axes = figure.subplots()
-        _cells(axes, np.stack(list(rows.values())), lambda i, j, share: f"{100 * share:.1f}", size=9)
+        _cells(axes, np.stack(list(rows.values())), lambda i, j, share: f"{100 * share:.1f}", names, size=9)
         axes.set_yticks(range(len(rows)), list(rows))
-        names = [f"{name}\nn = {n:,}" for name, n in zip(CLASS_NAMES, counts)]
-        axes.set_xticks(range(len(names)), names, rotation=0, ha="center", fontsize=9)
+        columns = [f"{name}\nn = {n:,}" for name, n in zip(names, counts)]
+        axes.set_xticks(range(len(columns)), columns, rotation=0, ha="center", fontsize=9)
         axes.set_title(title)
         figure.savefig(path)
 
@@ -296,12 +298,12 @@ def _shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
-def _cells(axes, share: np.ndarray, text, *, size: int) -> None:
+def _cells(axes, share: np.ndarray, text, names: Sequence[str], *, size: int) -> None:
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for i, j in np.ndindex(share.shape):
         colour = "white" if share[i, j] > 0.65 else "black"
         axes.text(j, i, text(i, j, share[i, j]), ha="center", va="center", fontsize=size, color=colour)
-    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right")
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
 
 
 def _panels(n: int, size: tuple[float, float]):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ferlab.analysis import metrics
-from ferlab.data.rafdb import CLASS_NAMES, COUNTS
+from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError
 from ferlab.options import names
 from models import ARCHITECTURES, NAMES
@@ -60,7 +60,8 @@ class Result:
     log: list[dict]
     images: list[str]
     labels: np.ndarray  # (N,)
-    probabilities: np.ndarray  # (N, 7)
+    probabilities: np.ndarray  # (N, C)
+    class_names: tuple[str, ...]
     test: dict
 
     @property
@@ -206,12 +207,12 @@ def _tell_apart(groups: list[Group]) -> None:
 
 
 def _test_set(run: Result) -> tuple:
-    return tuple(run.images), run.labels.tobytes()
+    return tuple(run.images), run.labels.tobytes(), run.class_names
 
 
 def _counts(test: tuple) -> tuple:
     """Images per class of such a test set."""
-    return tuple(np.bincount(np.frombuffer(test[1], np.int64), minlength=len(CLASS_NAMES)).tolist())
+    return tuple(np.bincount(np.frombuffer(test[1], np.int64), minlength=len(test[2])).tolist())
 
 
 def _read(folder: Path) -> Result:
@@ -253,13 +254,13 @@ def _read(folder: Path) -> Result:
     if options["image_size"] < 1:
         raise ValueError("options.json has no image_size")
     log = _log(folder / "log.csv")
-    images, labels, probabilities = _predictions(folder / "predictions.csv")
+    images, labels, probabilities, class_names = _predictions(folder / "predictions.csv")
     if len(log) != numbers["epochs"]:
         raise ValueError(f"log.csv has {len(log)} epochs, metrics.json says {numbers['epochs']}")
-    test = metrics.report(probabilities, labels)
+    test = metrics.report(probabilities, labels, class_names)
     if not _same(numbers["test"], test):
         raise ValueError("the test numbers in metrics.json do not follow from predictions.csv")
-    return Result(folder, options, recipe, numbers, log, images, labels, probabilities, test)
+    return Result(folder, options, recipe, numbers, log, images, labels, probabilities, class_names, test)
 
 
 def _same(stored: object, computed: object) -> bool:
@@ -296,12 +297,13 @@ def _log(path: Path) -> list[dict]:
     return rows
 
 
-def _predictions(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Images, labels (N,) and probabilities (N, 7), sorted by image."""
+def _predictions(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Images, labels (N,) and probabilities (N, C), sorted by image; and the names of the C classes."""
     try:
         table = pd.read_csv(path, dtype={"image": str, "label": str}).sort_values("image", kind="stable")
-        labels = table["label"].map({name: i for i, name in enumerate(CLASS_NAMES)}).to_numpy(np.float64)
-        probabilities = table[list(CLASS_NAMES)].to_numpy(np.float64)
+        names = tuple(table.columns[2:])
+        labels = table["label"].map({name: i for i, name in enumerate(names)}).to_numpy(np.float64)
+        probabilities = table[list(names)].to_numpy(np.float64)
         images = table["image"].tolist()
     except (OSError, ValueError, KeyError):
         raise ValueError("predictions.csv is missing or cannot be read") from None
@@ -309,4 +311,4 @@ def _predictions(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         raise ValueError("predictions.csv has no images, the same one twice, or unknown labels")
     if not ((probabilities >= 0).all() and (abs(probabilities.sum(1) - 1) < 1e-3).all()):
         raise ValueError("predictions.csv holds probabilities that do not add up to 1")
-    return images, labels.astype(np.int64), probabilities
+    return images, labels.astype(np.int64), probabilities, names

@@ -1,7 +1,7 @@
 """How sure a difference is: bootstrap over test images and seeds, McNemar's test, Holm's correction, words.
 
-    draws = bootstrap([predicted_a, predicted_b], labels)           # predictions (seeds, images) of each
-    claims = compare({"A": predicted_a, "B": predicted_b}, labels, draws, [("A", "B")])
+    draws = bootstrap([predicted_a, predicted_b], labels, classes=7)    # predictions (seeds, images) of each
+    claims = compare({"A": predicted_a, "B": predicted_b}, labels, draws, [("A", "B")], classes=7)
     print(words(claims))
 
 Several seeds: a resample draws test images once for all models, so that differences are paired by image, and
@@ -22,21 +22,25 @@ import numpy as np
 
 from ferlab.analysis.metrics import from_confusion
 from ferlab.analysis.tables import Table, p_text, points
-from ferlab.data.rafdb import CLASS_NAMES
 
 LEVEL = 0.05
 METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
 
 def bootstrap(
-    predictions: Sequence[np.ndarray], labels: np.ndarray, *, resamples: int = 10_000, seed: int = 0
+    predictions: Sequence[np.ndarray],
+    labels: np.ndarray,
+    *,
+    classes: int,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> list[dict[str, np.ndarray]]:
     """For each model, the numbers of metrics.from_confusion in every resample: (R,) or by class (R, C).
 
     predictions: class indices (S, N) of each model's seeds; labels: (N,). Row r of every model is of the same
     resampled images.
     """
-    rng, n, classes = np.random.default_rng(seed), len(labels), len(CLASS_NAMES)
+    rng, n = np.random.default_rng(seed), len(labels)
     seeds = [_seed_weights(p, resamples, seed) for p in predictions]
     cells = [np.eye(classes**2, dtype=np.float32)[labels * classes + p] for p in predictions]  # (S, N, C * C)
     parts = [defaultdict(list) for _ in predictions]
@@ -126,6 +130,8 @@ def compare(
     labels: np.ndarray,
     draws: Sequence[dict[str, np.ndarray]],
     pairs: Sequence[tuple[str, str]],
+    *,
+    classes: int,
 ) -> list[Claim]:
     """A claim for each of `pairs` in accuracy and in balanced accuracy; Holm's correction is over all.
 
@@ -133,7 +139,7 @@ def compare(
     claim in accuracy takes the larger p of McNemar's test and of the bootstrap.
     """
     by_name = dict(zip(predictions, draws))
-    means = {name: scores(predicted, labels) for name, predicted in predictions.items()}
+    means = {name: scores(predicted, labels, classes=classes) for name, predicted in predictions.items()}
     claims = []
     for metric in METRICS:
         ranks = sorted(predictions, key=lambda name: -means[name][metric].mean())
@@ -162,9 +168,8 @@ def compare(
     return [claim._replace(p=p) for claim, p in zip(claims, holm([claim.p for claim in claims]))]
 
 
-def scores(predicted: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def scores(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> dict[str, np.ndarray]:
     """The numbers of metrics.from_confusion for each seed: (S,) or by class (S, C)."""
-    classes = len(CLASS_NAMES)
     cells = [np.bincount(labels * classes + p, minlength=classes**2) for p in predicted]
     return from_confusion(np.reshape(cells, (-1, classes, classes)))
 

@@ -14,7 +14,6 @@ from ferlab.analysis import plots, significance
 from ferlab.analysis.runs import STARTS, Group, Result, collect
 from ferlab.analysis.significance import Claim, bootstrap, interval, scores, words
 from ferlab.analysis.tables import Table, percent
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.training.imbalance import STRATEGIES
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
@@ -110,16 +109,20 @@ def by_label(study: Study, groups: list[Group]) -> dict[str, dict[object, Group]
     return series
 
 
-def tested(cells: list[Cell], labels: np.ndarray) -> tuple[list[dict[str, np.ndarray]], list[Claim]]:
+def tested(
+    cells: list[Cell], labels: np.ndarray, *, classes: int
+) -> tuple[list[dict[str, np.ndarray]], list[Claim]]:
     """What `bootstrap` gives for the cells of one series, and the paired tests that are made among them."""
-    draws = bootstrap([cell.predicted for cell in cells], labels)
+    draws = bootstrap([cell.predicted for cell in cells], labels, classes=classes)
     predictions = {cell.name: cell.predicted for cell in cells}
     pairs = [(cell.against, cell.name) for cell in cells if cell.against in predictions]
-    return draws, significance.compare(predictions, labels, draws, [p for p in pairs if p[0] != p[1]])
+    pairs = [pair for pair in pairs if pair[0] != pair[1]]
+    return draws, significance.compare(predictions, labels, draws, pairs, classes=classes)
 
 
 def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tuple[str, str]]) -> str:
     study, some = STUDIES[name], next(iter(next(iter(series.values())).values())).first
+    names = some.class_names
     title = f"{study.title}: {'drawn faces, not RAF-DB' if some.drawn else 'RAF-DB'}"
     parts = [
         f"# {title}",
@@ -131,10 +134,11 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
     lines: dict[str, dict] = {}
     for label, settings in series.items():
         cells, notes = make_cells(study, label, settings)
-        draws, claims = tested(cells, some.labels)
-        rows = {name: [name] + [""] * (1 + len(SHOWN)) for name in map(study.name, study.settings)}
+        draws, claims = tested(cells, some.labels, classes=len(names))
+        rows = {cell: [cell] + [""] * (1 + len(SHOWN)) for cell in map(study.name, study.settings)}
         for cell, draw in zip(cells, draws):
-            values, drawn = _shown(scores(cell.predicted, some.labels)), _shown(draw)
+            scored = scores(cell.predicted, some.labels, classes=len(names))
+            values, drawn = _shown(scored, names), _shown(draw, names)
             estimates = {key: (values[key].mean(), *interval(drawn[key])) for key in SHOWN}
             lines.setdefault(cell.line, {})[cell.x] = estimates
             shown = [percent(values[key], estimates[key][1:]) for key in SHOWN]
@@ -155,12 +159,9 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
     return "\n\n".join(parts + (["## Not used", "\n".join(unused)] if unused else [])) + "\n"
 
 
-def _shown(numbers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _shown(numbers: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """SHOWN's numbers out of those of metrics.from_confusion."""
-    return {
-        key: numbers["recall"][..., CLASS_NAMES.index(key)] if key in CLASS_NAMES else numbers[key]
-        for key in SHOWN
-    }
+    return {key: numbers["recall"][..., names.index(key)] if key in names else numbers[key] for key in SHOWN}
 
 
 def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple[list[Cell], list[str]]:
@@ -199,4 +200,4 @@ def _degraded(run: Result, settings: tuple) -> dict[object, np.ndarray]:
         rows = sorted(csv.DictReader(file), key=lambda row: row["image"])
     if [row["image"] for row in rows] != run.images:
         raise ValueError("other images")
-    return {n: np.array([CLASS_NAMES.index(row[str(n)]) for row in rows]) for n in settings}
+    return {n: np.array([run.class_names.index(row[str(n)]) for row in rows]) for n in settings}

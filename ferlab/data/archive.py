@@ -28,10 +28,6 @@ FOREIGN = (  # where, what stands there, what to tell of such a file
     (0, b"<!DOCTYPE html", "is a web page, perhaps one that asks to sign in; download the zip by hand."),
     (0, b"<html", "is a web page, perhaps one that asks to sign in; download the zip by hand."),
 )
-TABLE = (
-    "is a table, and tables of pixels, as fer2013.csv, are not read: take the same faces as image files, "
-    "train/angry/ ... test/neutral/, and name their folder with --data."
-)
 
 
 def open_zip(path: str | Path) -> tuple[dict[str, int], Callable[[str], bytes]]:
@@ -70,8 +66,6 @@ def foreign(path: str | Path) -> str:
     if not os.path.isfile(path):
         return ""
     begin = read_regular(path, limit=512)
-    if b"pixels" in begin.partition(b"\n")[0]:
-        return TABLE
     return next((said for at, sign, said in FOREIGN if begin[at:].startswith(sign)), "")
 
 

@@ -1,15 +1,20 @@
-"""What folders and tables call RAF-DB's seven classes, and whether a table says the same as the folders.
+"""What folders and tables call the classes of their faces -> the classes' names and numbers.
 
-label("4") == label("happy") == label("3_joy") == 4
-compare("train_labels.csv", text, {"train_00001_aligned.jpg": 1}, problems)
+names, number = classes(["happy", "3_sad"])       # ("Happiness", "Sadness"), {"happy": 1, "3_sad": 2}
+compare("train_labels.csv", text, {"train_00001_aligned.jpg": 1}, number.get, problems)
 """
 
 import csv
 import io
+import re
 import string
+from collections.abc import Callable, Iterable
 
+from ferlab.data import affectnet, fer2013
 from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.errors import UserError
 
+EXPRESSIONS = (*CLASS_NAMES, "Contempt")  # what other datasets have beside RAF-DB's seven
 SPELLINGS = (  # any beginning of one will do, from two letters on: su, sur, surprise
     ("surprised", "suprised"),
     ("fearful", "afraid", "scared"),
@@ -18,28 +23,84 @@ SPELLINGS = (  # any beginning of one will do, from two letters on: su, sur, sur
     ("sadness",),
     ("angry", "anger"),
     ("neutrality", "natural"),
+    ("contemptuous",),
 )
 NUMBERS = ", ".join(f"{number} {name}" for number, name in enumerate(CLASS_NAMES, 1))
+RAFDB = {str(number): name for number, name in enumerate(CLASS_NAMES, 1)}
+LIST = "classes.txt"  # beside the images: what the numbers mean where the suite cannot know
+
+
+def expression(text: str) -> str | None:
+    """The one of EXPRESSIONS that `text` means in any usual spelling, or None. A number beside a name tells
+    nothing: datasets count in different orders.
+    """
+    word = text.lower().strip(string.digits + " _-.()")
+    found = (name for name, spelt in zip(EXPRESSIONS, SPELLINGS) for s in spelt if s.startswith(word))
+    return next(found, None) if len(word) > 1 else None
 
 
 def label(text: str) -> int | None:
-    """The label 1..7 that `text` means, as RAF-DB's number or as a name in any usual spelling, or None.
-
-    A number beside a name tells nothing: other datasets count in other orders.
-    """
+    """The label 1..7 that `text` means, as RAF-DB's number or as a name in any usual spelling, or None."""
     if text in tuple("1234567"):
         return int(text)
-    word = text.lower().strip(string.digits + " _-.()")
-    for number, names in enumerate(SPELLINGS, 1):
-        if len(word) > 1 and any(name.startswith(word) for name in names):
-            return number
-    return None
+    name = expression(text)
+    return CLASS_NAMES.index(name) + 1 if name in CLASS_NAMES else None
 
 
-def compare(name: str, text: str, labels: dict[str, int], problems: dict[str, list[str]]) -> None:
+def classes(
+    words: Iterable[str], *, hint: str = "", listed: str = ""
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """The names of the classes that `words` mean, and each word's number, from 1.
+
+    Expressions come in RAF-DB's order, with Contempt behind them, whatever their spelling; if one word is no
+    expression, all words are names of classes as they stand, in alphabetical order. Numbers mean what
+    `listed` says, the text of a classes.txt with lines such as "0 angry"; else what they mean in the
+    dataset that the path `hint` names; else RAF-DB's 1..7. Raises UserError for other numbers.
+    """
+    words = sorted(set(words))
+    numbers = _numbers(words, hint=hint, listed=listed)
+    meant = {word: numbers.get(word, word) for word in words}
+    found = {word: expression(text) for word, text in meant.items()}
+    if all(found.values()):
+        there = {*found.values(), *(CLASS_NAMES if words and numbers == RAFDB else ())}
+        names = tuple(name for name in EXPRESSIONS if name in there)
+        return names, {word: names.index(name) + 1 for word, name in found.items()}
+    names = tuple(sorted(set(meant.values()), key=lambda name: (name.casefold(), name)))
+    return names, {word: names.index(text) + 1 for word, text in meant.items()}
+
+
+def _numbers(words: list[str], *, hint: str, listed: str) -> dict[str, str]:
+    """What numbers mean here; nothing where there are none among the words."""
+    numbers = [word for word in words if word.isdigit()]
+    if not numbers:
+        return {}
+    known = RAFDB
+    if listed:
+        pairs = [line.split(maxsplit=1) for line in listed.splitlines() if line.strip()]
+        known = {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+    else:
+        for facts in (fer2013, affectnet):
+            if facts.NAME in re.sub(r"\W|_", "", hint.lower()):
+                known = {str(number): name for number, name in enumerate(facts.CLASS_NAMES)}
+    if unknown := [number for number in numbers if number not in known]:
+        raise UserError(
+            f"the label {unknown[0]} among {', '.join(words[:10])} is none of {', '.join(known)}, and "
+            f"numbers mean other expressions in other datasets; say which in a file {LIST} beside them, "
+            'with a line for each number, such as "0 angry".'
+        )
+    return known
+
+
+def compare(
+    name: str,
+    text: str,
+    labels: dict[str, int],
+    number: Callable[[str], int | None],
+    problems: dict[str, list[str]],
+) -> None:
     """Add to `problems` what disagrees between the CSV `name`, which holds `text`, and the folders' `labels`.
 
-    labels: image -> 1..7. problems: kind -> sentences.
+    labels: image -> 1..C; number: a cell -> 1..C or None. problems: kind -> sentences.
     """
     table = csv.reader(io.StringIO(text, newline=None))  # any line ends
     listed: set[str] = set()
@@ -52,8 +113,8 @@ def compare(name: str, text: str, labels: dict[str, int], problems: dict[str, li
             return
         for cells in filter(None, table):
             where, image = f"{name}, line {table.line_num}", cells[0].strip()
-            number = label(cells[1].strip()) if len(cells) == 2 else None
-            if number is None:
+            found = number(cells[1].strip()) if len(cells) == 2 else None
+            if found is None:
                 problems[f"{name}: rows"].append(
                     f"{where}: {','.join(cells)[:60]!r} is not an image name and a label 1..7"
                 )
@@ -61,9 +122,9 @@ def compare(name: str, text: str, labels: dict[str, int], problems: dict[str, li
                 problems[f"{name}: twice"].append(f"{where}: {image} is listed twice")
             elif image not in labels:
                 problems[f"{name}: no image"].append(f"{where}: there is no image {image[:60]!r}")
-            elif labels[image] != number:
+            elif labels[image] != found:
                 problems[f"{name}: labels"].append(
-                    f"{where}: {image} has label {number} but lies in folder {labels[image]}"
+                    f"{where}: {image} has label {found} but lies in folder {labels[image]}"
                 )
             listed.add(image)
     except csv.Error as error:

@@ -1,49 +1,58 @@
-"""What lies on disk: finds faces in a folder or a .zip, in any of three layouts, and lists images and labels.
+"""What lies on disk: finds faces in a folder, a .zip or a table, in any layout, and lists images and labels.
 
 Kaggle mirror:    DATASET/{train,test}/{1..7}/<image>.jpg, train_labels.csv, test_labels.csv (image,label)
 Official release: basic/Image/aligned/<image>.jpg, basic/EmoLabel/list_patition_label.txt (train_00001.jpg 5)
-Folder per class: {train,test}/{happy,sad,...}/<image>.jpg, as FER2013 comes; numbers are RAF-DB's
+Folder per class: {train,test}/{happy,sad,...}/<image>.jpg, and val/ or valid/ where there is one; or
+                  {happy,sad,...}/<image>.jpg alone, of which a fifth is the test set
+Table:            a CSV with the columns image and label, and split if there is one; or fer2013.csv
 """
 
 import contextlib
 import functools
 import os
-from collections import Counter
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ferlab.data import affectnet, fer2013, rafdb
 from ferlab.data.archive import MAX_FILE, foreign, open_zip
-from ferlab.data.image_io import Unusable, opened
 from ferlab.data.labels import label
-from ferlab.data.rows import ALIGNED, LABEL_FILE, SPLITS, Row, by_folder, by_list, ignored
+from ferlab.data.rows import ALIGNED, LABEL_FILE, SPLITS, SUFFIXES, Found, Row, by_folder, by_list, ignored
+from ferlab.data.tables import MAX_TABLE, by_class, by_pixels, by_table, columns, header
 from ferlab.errors import UserError, first_of_each
 from ferlab.files import read_regular
 
-KAGGLE, OFFICIAL, FOLDERS = "Kaggle layout", "official layout", "a folder per class"
-PARTS = {
-    KAGGLE: ("dataset",),
-    OFFICIAL: ("image", "emolabel"),
-    FOLDERS: tuple(SPLITS),
-}  # what each begins with
+KAGGLE, OFFICIAL = "Kaggle layout", "official layout"  # RAF-DB's; the others' classes are what they say
+FOLDERS, CLASSES, TABLE = "a folder per class", "a folder per class and no splits", "a table"
+PARTS = {KAGGLE: ("dataset",), OFFICIAL: ("image", "emolabel"), FOLDERS: tuple(SPLITS)}  # how they begin
+DEPTH = {KAGGLE: 3, OFFICIAL: 0, FOLDERS: 2, CLASSES: 1, TABLE: 6}  # slashes in the path of an image, at most
+LARGE = 16 << 20  # bytes of an image that is not RAF-DB's
 PACKED = (".csv", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 TREE = """  raf-db-dataset/                      or raf-db-dataset.zip with the same inside
     DATASET/train/1/ ... DATASET/train/7/
     DATASET/test/1/  ... DATASET/test/7/
     train_labels.csv  test_labels.csv
   or the official release: basic/Image/aligned/ and basic/EmoLabel/list_patition_label.txt
-  or a folder per class:   train/happy/ ... and test/happy/ ..., or numbers as in DATASET"""
+  or a folder per class:   train/happy/ ... and test/happy/ ..., or numbers as in DATASET
+  or a table of images:    labels.csv with the columns image, label and, if you like, split; or fer2013.csv"""
 
 
 class Source(NamedTuple):
-    """A found dataset: its layout in words, its rows by official split, and how to read one file's bytes."""
+    """A found dataset: its layout in words, its rows by split, and how to read one file's bytes."""
 
     layout: str
     root: Path
     drawn: bool
     rows: dict[str, list[Row]]
     read: Callable[[str], bytes]
-    resize: bool = False  # whether squares of another size than RAF-DB's are taken, and scaled to it
+    class_names: tuple[str, ...] = rafdb.CLASS_NAMES
+    face_size: int = 0  # pixels a side that faces of any size are scaled to; 0: all must have RAF-DB's
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of its images as they are handed on."""
+        return self.face_size or rafdb.SIDE
 
     @property
     def remedy(self) -> str:
@@ -53,20 +62,40 @@ class Source(NamedTuple):
                 f"These are drawn faces: remove {self.root} and type python -m ferlab.synthetic.dataset "
                 f"{self.root}"
             )
-        if self.layout.startswith(FOLDERS):
+        if self.layout.startswith((FOLDERS, TABLE)):
             return f"Fix these files in {self.root}."
         return f"Fix these files, or remove {self.root} and fetch RAF-DB again with setup_dataset.ipynb."
 
-    def sizes(self) -> Counter[tuple[int, int]]:
-        """How many images there are of each (width, height), by their headers; bad ones are left out."""
-        found: Counter[tuple[int, int]] = Counter()
-        for row in (row for rows in self.rows.values() for row in rows):
-            try:
-                with opened(self.read(row.path)) as image:
-                    found[image.size] += 1
-            except (OSError, Unusable):
-                pass  # they get their sentence when they are decoded
-        return found
+    @property
+    def counts(self) -> dict[str, tuple[int, ...]]:
+        """Images by split and class, unreadable ones and those held out as val too."""
+        n = len(self.class_names)
+        return {
+            split: tuple(map([row.label for row in rows].count, range(1, n + 1)))
+            for split, rows in self.rows.items()
+        }
+
+    @property
+    def dataset(self) -> str:
+        """Its name: of a known dataset by its counts, "drawn faces", else its folder's or file's, in small
+        letters, digits and dashes.
+        """
+        if self.drawn:
+            return "drawn faces"
+        counts = self.counts
+        for facts in (rafdb, fer2013, affectnet):
+            if set(facts.CLASS_NAMES) == set(self.class_names):
+                order = [facts.CLASS_NAMES.index(name) for name in self.class_names]
+                known = {split: tuple(n[i] for i in order) for split, n in facts.COUNTS.items()}
+                if counts == known:
+                    return facts.NAME
+        stem = self.root.name if self.root.is_dir() else self.root.stem
+        return re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-") or "faces"
+
+    @property
+    def prefix(self) -> str:
+        """What the names of runs on it begin with: nothing on RAF-DB, drawn- on drawn faces."""
+        return {rafdb.NAME: "", "drawn faces": "drawn-"}.get(self.dataset, f"{self.dataset}-")
 
 
 def find(path: str | Path) -> Source:
@@ -84,20 +113,26 @@ def find(path: str | Path) -> Source:
 
 
 @functools.cache
-def is_drawn(path: str) -> bool:
-    """Whether `path`, or the word synthetic, means drawn faces. Looked up once. UserError as in `find`."""
-    return path == "synthetic" or find(path).drawn
+def prefix(path: str) -> str:
+    """What the names of runs on the data at `path` begin with, or on drawn faces where it is the word
+    synthetic. Looked up once. UserError as in `find`.
+    """
+    return "drawn-" if path == "synthetic" else find(path).prefix
 
 
 def _find(path: Path) -> Source:
     if os.path.isfile(path):
-        return _read_zip(path)
+        return _read_table(path) if path.suffix.lower() == ".csv" else _read_zip(path)
     zips = [Path(f"{path}.zip")] if os.path.isfile(f"{path}.zip") else []
     if os.path.isdir(path):
         below = [root for child in sorted(path.iterdir()) for root in _roots(child)]
         for roots in (_roots(path), below, _around(path.resolve())):
             if roots:
                 return _read_folder(*_only(path, roots))
+        if len(pixels := _tables(path, "pixels")) == 1:
+            return _read_table(path / pixels[0])
+        if len(_classes(path)) > 1:
+            return _read_folder(CLASSES, path)
         zips = sorted(p for p in path.glob("*.zip") if p.is_file()) or zips
     if len(zips) == 1:
         return _read_zip(zips[0])
@@ -148,9 +183,36 @@ def _roots(folder: Path) -> list[tuple[str, Path]]:
     found = [(OFFICIAL, p) for p in (folder, folder / "basic") if os.path.isfile(p / LABEL_FILE)]
     if "DATASET" in folders:
         found.append((KAGGLE, folder))
-    if any(label(name) for split in folders if split.lower() in SPLITS for name in _folders(folder / split)):
+    inside = {split: _folders(folder / split) for split in folders if split.lower() in SPLITS}
+    named = any(label(name) for names in inside.values() for name in names)
+    if named or (
+        len(inside) > 1 and all(inside.values()) and any(len(names) > 1 for names in inside.values())
+    ):
         whole = folder.resolve()
         found.append((KAGGLE, whole.parent) if whole.name == "DATASET" else (FOLDERS, folder))
+    return found or [(TABLE, folder)] * bool(_tables(folder, "image"))
+
+
+def _tables(folder: Path, column: str) -> list[str]:
+    """The CSVs in `folder` with a column of this use and one of labels, but for those that runs write."""
+    with contextlib.suppress(OSError):
+        names = sorted(name for name in os.listdir(folder) if name.lower().endswith(".csv"))
+        written = ("predictions.csv", "degraded.csv")
+        return [
+            name
+            for name in names
+            if name not in written and {column, "label"} <= header(folder / name).keys()
+        ]
+    return []
+
+
+def _classes(folder: Path) -> list[str]:
+    """The folders in `folder` that hold pictures."""
+    found = []
+    for name in _folders(folder):
+        with contextlib.suppress(OSError), os.scandir(folder / name) as entries:
+            if not ignored(name) and any(entry.name.lower().endswith(SUFFIXES) for entry in entries):
+                found.append(name)
     return found
 
 
@@ -179,56 +241,91 @@ def _read_folder(kind: str, root: Path) -> Source:
         folders = [name for name in ("EmoLabel", ALIGNED) if os.path.isdir(root / name)]
     elif kind == KAGGLE:
         folders = ["DATASET"]
-    else:
+    elif kind == FOLDERS:
         folders = [name for name in _folders(root) if name.lower() in SPLITS]
+    else:
+        folders = [name for name in _folders(root) if not ignored(name)]
     files = {name: stamp for name, stamp in files.items() if name not in folders}
-    depth = {KAGGLE: 3, FOLDERS: 2, OFFICIAL: 0}[kind]  # of what lies in a class folder
     for folder in folders:  # grows while it is read
         for name, stamp in _list(root / folder).items():
             path = f"{folder}/{name}"
-            if stamp is None and path.count("/") < depth and os.path.isdir(root / path):
+            if stamp is None and path.count("/") < DEPTH[kind] and os.path.isdir(root / path):
                 folders.append(path)
             else:
                 files[path] = stamp
 
     def read(name: str) -> bytes:
-        data = read_regular(root / name, limit=MAX_FILE + 1)
-        if len(data) > MAX_FILE:
-            raise OSError(f"is larger than {MAX_FILE >> 20} MiB")
+        limit = MAX_FILE if kind in (KAGGLE, OFFICIAL) else MAX_TABLE if name.endswith(".csv") else LARGE
+        data = read_regular(root / name, limit=limit + 1)
+        if len(data) > limit:
+            raise OSError(f"is larger than {limit >> 20} MiB")
         return data
 
-    return _checked(kind, "folder", root, files, read)
+    tables = _tables(root, "image") if kind == TABLE else []
+    return _checked(kind, "folder", root, files, read, tables)
+
+
+def _read_table(path: Path) -> Source:
+    """The CSV that was named: of pixels, or of the images beside it."""
+    found = header(path)
+    if {"pixels", "label"} <= found.keys():
+        return _source(f"a table of pixels, {path}", path, *by_pixels(path))
+    if {"image", "label"} <= found.keys():
+        return _read_folder(TABLE, path.parent)
+    raise UserError(f"{path} is no table of faces: its first line must name the columns image and label.")
 
 
 def _read_zip(path: Path) -> Source:
     crcs, read = open_zip(path)
     files = {name: crc for name, crc in crcs.items() if not name.startswith("__MACOSX/")}
-    roots = set()
+    roots, others, tables = set(), set(), set()
     for name in files:
         *folders, _ = parts = name.split("/")
         if "DATASET" in folders:
             roots.add((KAGGLE, name[: f"/{name}".index("/DATASET/")]))
         elif f"/{name}".endswith(f"/{LABEL_FILE}"):
             roots.add((OFFICIAL, name.removesuffix(LABEL_FILE)))
-        elif len(folders) > 1 and folders[-2].lower() in SPLITS and label(folders[-1]):
-            roots.add((FOLDERS, "".join(f"{part}/" for part in parts[:-3])))
+        elif len(folders) > 1 and folders[-2].lower() in SPLITS:
+            found = roots if label(folders[-1]) else others
+            found.add((FOLDERS, "".join(f"{part}/" for part in parts[:-3])))
+        elif name.lower().endswith(".csv"):
+            with contextlib.suppress(OSError):
+                if {"image", "label"} <= columns(read(name)[:4096].decode("utf-8", "replace")).keys():
+                    tables.add((TABLE, "".join(f"{part}/" for part in folders)))
+    roots = roots or others or tables
     if not roots:
         raise UserError(f"{path} has no RAF-DB in it. Expected in a zip:\n{TREE}")
-    kind, prefix = _only(path, sorted(roots))
+    kind, inside = _only(path, sorted(roots))
     stamp = _stamp(os.stat(path))
-    files = {n.removeprefix(prefix): (crc, *stamp) for n, crc in files.items() if n.startswith(prefix)}
-    return _checked(kind, "zip", path, files, lambda name: read(prefix + name))
+    files = {n.removeprefix(inside): (crc, *stamp) for n, crc in files.items() if n.startswith(inside)}
+    listed = [name for name in files if kind == TABLE and name.endswith(".csv") and "/" not in name]
+    return _checked(kind, "zip", path, files, lambda name: read(inside + name), listed)
 
 
-def _checked(kind: str, place: str, root: Path, files: dict, read: Callable[[str], bytes]) -> Source:
+def _checked(
+    kind: str, place: str, root: Path, files: dict, read: Callable[[str], bytes], tables: Sequence[str]
+) -> Source:
+    hint = root.name if root.name else root.resolve().name
     if kind == OFFICIAL:
-        rows, problems, notes = by_list(files, read)
+        found = by_list(files, read)
+    elif kind == TABLE:
+        found = by_table(files, read, tables, hint=hint)
+    elif kind == CLASSES:
+        found = by_class(files, read, hint=hint)
     else:
-        rows, problems, notes = by_folder(files, read, "DATASET/" if kind == KAGGLE else "")
-    layout = f"{kind}, {place} {root}" + "".join(f", {note}" for note in notes)
-    source = Source(layout, root, bool(files.get("drawn.json")), rows, read)
-    if n := sum(map(len, problems.values())):
+        found = by_folder(files, read, "DATASET/" if kind == KAGGLE else "", hint=hint)
+    return _source(f"{kind}, {place} {root}", root, found, read, drawn=bool(files.get("drawn.json")))
+
+
+def _source(
+    layout: str, root: Path, found: Found, read: Callable[[str], bytes], *, drawn: bool = False
+) -> Source:
+    """What was found; UserError where something is wrong with it."""
+    layout += "".join(f", {note}" for note in found.notes)
+    source = Source(layout, root, drawn, found.rows, read, found.class_names)
+    if n := sum(map(len, found.problems.values())):
         raise UserError(
-            f"{root} cannot be used as it is (problems: {n:,}):\n{first_of_each(problems)}\n{source.remedy}"
+            f"{root} cannot be used as it is (problems: {n:,}):\n{first_of_each(found.problems)}\n"
+            f"{source.remedy}"
         )
     return source

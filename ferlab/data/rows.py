@@ -1,6 +1,6 @@
 """The files of a dataset -> one row for each image, and whatever is wrong with them, all at once.
 
-rows, problems, notes = by_folder(files, read, "DATASET/")     # or by_list(files, read): the official release
+found = by_folder(files, read, "DATASET/")            # or by_list(files, read): the official release
 """
 
 import contextlib
@@ -10,14 +10,15 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ferlab.data.image_io import Unusable, opened
-from ferlab.data.labels import NUMBERS, compare, label
+from ferlab.data.labels import LIST, NUMBERS, classes, compare, expression, label
 from ferlab.data.rafdb import CLASS_NAMES, SIDE
+from ferlab.errors import UserError
 
 LABEL_FILE = "EmoLabel/list_patition_label.txt"  # the release spells it so
 ALIGNED = "Image/aligned"
 SUFFIXES = (".jpg", ".jpeg", ".png")
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-SPLITS |= {"valid": "valid", "val": "valid", "validation": "valid"}
+SPLITS |= {"valid": "val", "val": "val", "validation": "val"}
 
 Stamp = tuple[int, ...] | None  # changes with the file; None: not a regular file
 Read = Callable[[str], bytes]
@@ -25,7 +26,7 @@ Problems = dict[str, list[str]]  # kind -> sentences, causes before consequences
 
 
 class Row(NamedTuple):
-    """One image: its name, where it lies in the tree, its label 1..7, and a stamp that changes with it."""
+    """One image: its name, where it lies in the tree, its label from 1, and a stamp that changes with it."""
 
     name: str
     path: str
@@ -33,24 +34,34 @@ class Row(NamedTuple):
     stamp: Stamp
 
 
-Found = tuple[dict[str, list[Row]], Problems, list[str]]  # rows by split, what is wrong, what is to be told
+class Found(NamedTuple):
+    """Rows by split (train, test, and val where the data bring their own), the classes' names in the order of
+    their labels, what is wrong, and what is to be told.
+    """
+
+    rows: dict[str, list[Row]]
+    class_names: tuple[str, ...]
+    problems: Problems
+    notes: list[str]
 
 
-def by_folder(files: dict[str, Stamp], read: Read, base: str) -> Found:
+def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "") -> Found:
     """Labels from the names of folders, compared with the CSVs where those are there. Images whose names
     recur, as im0.png does in every folder of some trees, are called by their paths.
+
+    base: "DATASET/" for RAF-DB's mirror, whose classes are known; without one the folders name the classes,
+    and `hint` is the name of the tree.
     """
     problems: Problems = defaultdict(list)
-    parts: dict[str, list[Row]] = {"train": []}
+    placed: dict[str, list[tuple[str, str, str, Stamp]]] = {"train": []}  # split -> name, path, folder, stamp
     strays: Counter[tuple[str, str]] = Counter()
     for path, stamp in files.items():
         split, *below = path.removeprefix(base).split("/")
         part = SPLITS.get(split.lower())
         if not path.startswith(base) or not (base or part) or ignored(path.rpartition("/")[2]):
             continue
-        number = label(below[0]) if part and len(below) == 2 else None
-        if number:
-            parts.setdefault(part, []).append(Row(below[1], path, number, stamp))
+        if part and len(below) == 2 and (not base or label(below[0])):
+            placed.setdefault(part, []).append((below[1], path, below[0], stamp))
         elif part and len(below) == 2:
             kind = f"is none of the classes, {NUMBERS}, by number or name"
             strays[f"{base}{split}/{below[0]}", kind] += 1
@@ -59,23 +70,47 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str) -> Found:
             strays["/".join([base + split, *below[: 1 if len(below) < 3 else 2]]), kind] += 1
     for (place, kind), n in sorted(strays.items()):
         problems[kind].append(f"{place}: {kind} (files: {n:,})")
-    _check_files((row for rows in parts.values() for row in rows), problems)
+    names, number, notes = CLASS_NAMES, label, []
+    if not base:
+        words = [folder for part in placed.values() for _, _, folder, _ in part]
+        try:
+            names, numbers = classes(words, hint=hint, listed=text_of(files, read, LIST, problems) or "")
+            number = numbers.get
+        except UserError as error:
+            return Found({"train": [], "test": []}, (), {**problems, "labels": [str(error)]}, [])
+        notes += named(names)
+    parts = {
+        part: [Row(name, path, number(folder), stamp) for name, path, folder, stamp in found]
+        for part, found in placed.items()
+    }
+    check_files((row for rows in parts.values() for row in rows), problems)
     tables = [name for part in parts if (name := f"{part}_labels.csv") in files]
     for name in tables:
         labels = {row.name: row.label for row in parts[name.removesuffix("_labels.csv")]}
-        if (text := _text(files, read, name, problems)) is not None:
-            compare(name, text, labels, problems)
-    notes = [f"no {name}" for name in ("train_labels.csv", "test_labels.csv") if base and name not in tables]
-    if valid := parts.pop("valid", []):
-        notes.append("valid/ is part of train" if "test" in parts else "valid/ is the test set")
-        parts.setdefault("train" if "test" in parts else "test", []).extend(valid)
-    rows = {"train": parts["train"], "test": parts.get("test", [])}
-    for same in _same_names([*rows["train"], *rows["test"]], None if tables else read):
+        if (text := text_of(files, read, name, problems)) is not None:
+            compare(
+                name, text, labels, number if base else lambda cell: number(cell) or label(cell), problems
+            )
+    notes += [f"no {name}" for name in ("train_labels.csv", "test_labels.csv") if base and name not in tables]
+    if "val" in parts and "test" not in parts:
+        notes.append("valid/ is the test set")
+        parts["test"] = parts.pop("val")
+    rows = {"train": [], "test": [], **parts}
+    for same in _same_names([row for part in rows.values() for row in part], None if tables else read):
         problems["twice"].append(f"{same[0].name}: is in {' and '.join(row.path for row in same)}")
     if len({row.name for part in rows.values() for row in part}) < sum(map(len, rows.values())):
         rows = {split: [row._replace(name=row.path) for row in part] for split, part in rows.items()}
-    _check_classes(rows, read, problems)
-    return rows, problems, notes
+    check_classes(rows, names, read, problems, whole=bool(base))
+    return Found(rows, names, problems, notes)
+
+
+def named(names: tuple[str, ...]) -> list[str]:
+    """What is to be said of classes other than RAF-DB's seven."""
+    if names == CLASS_NAMES:
+        return []
+    if all(expression(name) == name for name in names):
+        return [f"{len(names)} classes"]
+    return [f"{len(names)} classes, called as they are labelled"]
 
 
 def by_list(files: dict[str, Stamp], read: Read) -> Found:
@@ -87,8 +122,8 @@ def by_list(files: dict[str, Stamp], read: Read) -> Found:
     listed: set[str] = set()
     if not stamps:
         problems[ALIGNED].append(f"{ALIGNED} has no images; unpack the release's aligned.zip there")
-        return rows, problems, []
-    for number, line in enumerate((_text(files, read, LABEL_FILE, problems) or "").splitlines(), 1):
+        return Found(rows, CLASS_NAMES, problems, [])
+    for number, line in enumerate((text_of(files, read, LABEL_FILE, problems) or "").splitlines(), 1):
         cells, where = line.split(), f"{LABEL_FILE}, line {number}"
         if not cells:
             continue
@@ -105,10 +140,10 @@ def by_list(files: dict[str, Stamp], read: Read) -> Found:
         else:
             rows[split].append(Row(name, f"{ALIGNED}/{name}", of, stamps[name]))
         listed.add(name)
-    _check_files((row for part in rows.values() for row in part), problems)
+    check_files((row for part in rows.values() for row in part), problems)
     problems["no line"] += [f"{ALIGNED}/{n}: has no line in {LABEL_FILE}" for n in stamps if n not in listed]
-    _check_classes(rows, read, problems)
-    return rows, problems, []
+    check_classes(rows, CLASS_NAMES, read, problems, whole=True)
+    return Found(rows, CLASS_NAMES, problems, [])
 
 
 def ignored(name: str) -> bool:
@@ -116,8 +151,10 @@ def ignored(name: str) -> bool:
     return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
 
 
-def _text(files: dict[str, Stamp], read: Read, name: str, problems: Problems) -> str | None:
-    """A table's text, or None and a problem."""
+def text_of(files: dict[str, Stamp], read: Read, name: str, problems: Problems) -> str | None:
+    """A table's text; None where there is none, or where it cannot be read, and a problem."""
+    if name not in files:
+        return None
     try:
         if files[name] is None:
             raise OSError("is not a file")
@@ -145,7 +182,7 @@ def _same_names(rows: list[Row], read: Read | None) -> list[list[Row]]:
     return [group for group in contents.values() if len(group) > 1]
 
 
-def _check_files(rows: Iterable[Row], problems: Problems) -> None:
+def check_files(rows: Iterable[Row], problems: Problems) -> None:
     for row in rows:
         if row.stamp is None:
             problems["no file"].append(f"{row.path}: is not a file")
@@ -153,24 +190,29 @@ def _check_files(rows: Iterable[Row], problems: Problems) -> None:
             problems["suffix"].append(f"{row.path}: is not named as a JPEG or PNG image")
 
 
-def _check_classes(rows: dict[str, list[Row]], read: Read, problems: Problems) -> None:
-    """Sort the rows by name, and add what follows from other problems: classes without an image. Where there
-    are problems, say at once what decoding would say next: images of another size.
+def check_classes(
+    rows: dict[str, list[Row]], names: tuple[str, ...], read: Read, problems: Problems, *, whole: bool
+) -> None:
+    """Sort the rows by name, and add what follows from other problems: classes without an image in train, or,
+    of a `whole` dataset, in any split. Where there are problems, say at once what decoding would say next:
+    images of another size.
     """
     for split, part in rows.items():
         part.sort()
         labels = {row.label for row in part}
         if not part:
             problems["no split"].append(f"{split}: has no images")
-            continue
-        problems["no class"] += [
-            f"{split}: class {number} ({name}) has no image"
-            for number, name in enumerate(CLASS_NAMES, 1)
-            if number not in labels
-        ]
+        elif whole or split == "train":
+            problems["no class"] += [
+                f"{split}: class {number} ({name}) has no image"
+                for number, name in enumerate(names, 1)
+                if number not in labels
+            ]
+    if len(names) == 1:
+        problems["one class"].append(f"all images are of the class {names[0]}; two are needed to tell apart")
     first = next((row for row in rows["train"] + rows["test"] if row.name.lower().endswith(SUFFIXES)), None)
     if first and any(problems.values()):
         with contextlib.suppress(OSError, Unusable), opened(read(first.path)) as image:
             if image.size != (SIDE, SIDE):
                 size = f"{image.width} x {image.height} pixels, not {SIDE} x {SIDE}"
-                problems["size"].append(f"{first.path}: is {size}; --resize takes squares of any size")
+                problems["size"].append(f"{first.path}: is {size}; --face-size {SIDE} takes any size")

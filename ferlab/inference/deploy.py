@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.inference.predictor import SUITE, answer
 from ferlab.training.augment import apply
@@ -23,7 +22,7 @@ OPSET = 18
 
 
 class Deployed(nn.Module):
-    """uint8 faces (N, 3, 100, 100) -> probabilities (N, 7): preprocessing, network, temperature, softmax."""
+    """uint8 faces (N, 3, 100, 100) -> probabilities (N, C): preprocessing, network, temperature, softmax."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -44,7 +43,7 @@ def check_installed() -> None:
 
 
 def write(model: nn.Module, path: Path) -> None:
-    """Write the ONNX file: input `faces` uint8 (N, 3, 100, 100), any N, output `probabilities` (N, 7), and
+    """Write the ONNX file: input `faces` uint8 (N, 3, 100, 100), any N, output `probabilities` (N, C), and
     metadata (model, classes, data, licence, commit). The model must be on the CPU and in eval mode.
     """
     import onnx
@@ -76,9 +75,9 @@ def about(model: nn.Module) -> dict[str, str]:
         commit = ""
     return {
         "model": model.built["name"],
-        "class_names": json.dumps(CLASS_NAMES),
+        "class_names": json.dumps(model.class_names),
         "input": "faces: uint8 RGB (N, 3, 100, 100), aligned as RAF-DB's",
-        "output": "probabilities: float32 (N, 7), in class_names' order",
+        "output": "probabilities: float32 (N, C), in class_names' order",
         "trained_on": data,
         "licence": f"{licence} (weights)",
         "commit": commit,
@@ -121,5 +120,5 @@ def session(path: Path, threads: int = 0):
 
 
 def run(ready, faces: Tensor, *, batch: int = 256) -> np.ndarray:
-    """float32 (N, 7): what the session answers to uint8 faces (N, 3, 100, 100)."""
+    """float32 (N, C): what the session answers to uint8 faces (N, 3, 100, 100)."""
     return np.concatenate([ready.run(None, {"faces": part.numpy()})[0] for part in faces.split(batch)])

@@ -17,7 +17,6 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 import models
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.inference.photos import faces_in
 from ferlab.inference.predictor import trained
@@ -56,20 +55,21 @@ def choose(test, truth: str | None, which: int | str) -> Face:
     """The `which`-th face of the expression `truth` in the dataset `test`, counted from 1; or the test image
     of that name; or the largest face in a photo of your own, whose `truth` may be None.
     """
-    if truth is not None and truth not in CLASS_NAMES:
-        raise UserError(f"there is no expression {truth!r}; take one of {', '.join(CLASS_NAMES)}, or None.")
-    kind = "drawn face" if test.drawn else "RAF-DB, test set"
+    names = test.class_names
+    if truth is not None and truth not in names:
+        raise UserError(f"there is no expression {truth!r}; take one of {', '.join(names)}, or None.")
+    kind = "drawn face" if test.drawn else f"{test.kind}, test set"
     if isinstance(which, int):
         if truth is None:
             raise UserError(f"{which} of which expression? Name one, such as ('Surprise', {which}).")
-        of_class = (test.labels == CLASS_NAMES.index(truth)).nonzero()[:, 0]
+        of_class = (test.labels == names.index(truth)).nonzero()[:, 0]
         if not 1 <= which <= len(of_class):
             raise UserError(f"the test set has {len(of_class)} faces with {truth}, and no number {which}.")
         index = int(of_class[which - 1])
         return Face(f"{truth} ({kind}, {test.names[index]})", truth, test.images[index])
     if which in test.names:
         index = test.names.index(which)
-        label = CLASS_NAMES[test.labels[index]]
+        label = names[test.labels[index]]
         if truth not in (None, label):
             raise UserError(f"{which} is labelled {label}, not {truth}.")
         return Face(f"{label} ({kind}, {which})", label, test.images[index])
@@ -112,10 +112,11 @@ def overview(found: Sequence[TrainedModel]) -> Styler:
         rows[model] = ["missing", "", "", f"train it with: {command}"]
         if file:
             try:
-                checkpoint = _load(model, file).models[0].checkpoint
+                recognizer = _load(model, file)
             except UserError as error:
                 rows[model] = ["cannot be used", "", "", str(error)]
                 continue
+            checkpoint = recognizer.models[0].checkpoint
             kind = checkpoint["data"]
             kind += ": says nothing about real ones" if kind == "drawn faces" else ""
             best = checkpoint["best"]
@@ -126,16 +127,17 @@ def overview(found: Sequence[TrainedModel]) -> Styler:
 
 def predict(found: Sequence[TrainedModel], asked: Sequence[Face]) -> list[Prediction]:
     """What every trained model answers about each face, and where it looked. One model is in memory at a
-    time; those whose file cannot be used are left out.
+    time; those whose file cannot be used, or that tell other classes apart than the first, are left out.
     """
     pixels = torch.stack([face.pixels for face in asked])
-    answers, maps = {}, []
+    answers, maps, names = {}, [], ()
     for entry in found:
         try:
             recognizer = _load(entry.model, entry.file) if entry.file else None
         except UserError:
             continue  # overview says why
-        if recognizer is not None:
+        if recognizer is not None and recognizer.class_names == (names or recognizer.class_names):
+            names = recognizer.class_names
             answers[entry.model] = recognizer.probabilities(pixels).numpy()
             maps.append(recognizer.heat_maps(pixels))
     if not answers:
@@ -143,7 +145,7 @@ def predict(found: Sequence[TrainedModel], asked: Sequence[Face]) -> list[Predic
     return [
         Prediction(
             face,
-            pd.DataFrame({name: p[i] for name, p in answers.items()}, CLASS_NAMES).T,
+            pd.DataFrame({name: p[i] for name, p in answers.items()}, names).T,
             torch.stack([heat[i] for heat in maps]),
         )
         for i, face in enumerate(asked)
@@ -156,7 +158,7 @@ def table(prediction: Prediction) -> Styler:
     shown = prediction.shares.map(lambda share: f"{100 * share:.1f}")
     for model, answer in best.items():
         shown.loc[model, answer] += "" if truth is None else " ✓" if answer == truth else " ✗"
-    colour = {name: ASKED if truth is None else RIGHT if name == truth else WRONG for name in CLASS_NAMES}
+    colour = {name: ASKED if truth is None else RIGHT if name == truth else WRONG for name in shown.columns}
 
     def highlight(row: pd.Series) -> list[str]:
         style = f"background-color: {colour[best[row.name]]}; color: black; font-weight: bold"
@@ -171,9 +173,9 @@ def latex(prediction: Prediction) -> str:
     italics at the top. Needs \usepackage{booktabs}.
     """
     truth = prediction.face.truth
-    heads = [rf"\textit{{{name}}}" if name == truth else name for name in CLASS_NAMES]
+    heads = [rf"\textit{{{name}}}" if name == truth else name for name in prediction.shares]
     shown, best = (100 * prediction.shares).set_axis(heads, axis=1), prediction.shares.to_numpy().argmax(1)
-    bold = np.where(np.arange(len(CLASS_NAMES)) == best[:, None], "textbf:--rwrap;", "")
+    bold = np.where(np.arange(len(heads)) == best[:, None], "textbf:--rwrap;", "")
     note = f", of a face with {truth}" if truth else ""
     drawn = " (a drawn face)" if "drawn face" in prediction.face.title else ""
     return (
@@ -181,7 +183,7 @@ def latex(prediction: Prediction) -> str:
         .apply(lambda _: bold, axis=None)
         .to_latex(
             hrules=True,
-            column_format="l" + "r" * len(CLASS_NAMES),
+            column_format="l" + "r" * len(heads),
             position_float="centering",
             caption=rf"Probability of each expression in \%{note}{drawn}.",
         )

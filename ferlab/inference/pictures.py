@@ -12,20 +12,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ferlab.analysis.plots import BLUE, GREEN, GREY, ORANGE, STYLE
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.training import augment
 
 SIDE = 1.5  # inches of a face
 
 
-def distribution(counts: dict[str, Sequence[int]]) -> Figure:
+def distribution(counts: dict[str, Sequence[int]], names: Sequence[str]) -> Figure:
     """Images by class, a panel for each split: their share as a bar, their number beside it."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(11, 3), layout="constrained")
         panels = figure.subplots(1, len(counts), sharex=True, sharey=True)
         for axes, (split, numbers) in zip(panels, counts.items()):
             shares = [100 * n / sum(numbers) for n in numbers]
-            bars = axes.barh(CLASS_NAMES, shares, color=BLUE)
+            bars = axes.barh(names, shares, color=BLUE)
             axes.bar_label(
                 bars, [f"{n:,} ({share:.1f} %)" for n, share in zip(numbers, shares)], padding=3, fontsize=9
             )
@@ -79,8 +78,8 @@ def bars(shares: pd.DataFrame, truth: str | None) -> Figure:
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure, panels = _a_panel_each(len(shares), height=2.2, least=3)
         for axes, (model, row) in zip(panels, shares.iterrows()):
-            colours = [_colour(row, name, truth) for name in CLASS_NAMES]
-            found = axes.barh(CLASS_NAMES, 100 * row, color=colours)
+            colours = [_colour(row, name, truth) for name in shares.columns]
+            found = axes.barh(shares.columns, 100 * row, color=colours)
             axes.bar_label(found, [f"{100 * share:.0f}" for share in row], padding=2, fontsize=8)
             axes.set(title=model, xlim=(0, 125), xticks=(0, 50, 100), xlabel="%")
         for axes in panels:

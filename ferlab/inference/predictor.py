@@ -1,6 +1,6 @@
 """What trained models answer to faces, by the very path of the evaluation in training.
 
-probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, 7), rows sum to 1
+probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, C), rows sum to 1
 """
 
 import json
@@ -78,16 +78,18 @@ def best() -> Path:
 
 
 def preprocess(model: nn.Module, faces: Tensor) -> Tensor:
-    """uint8 faces (N, 3, 100, 100) -> float (N, 3, S, S) as `model` had them in training: its --resolution,
-    its image size, normalised.
+    """uint8 faces (N, 3, 100, 100) -> float (N, 3, S, S) as `model` had them in training: its --resolution
+    or --face-size, its image size, normalised.
     """
-    resolution = getattr(model, "checkpoint", {}).get("options", {}).get("resolution", 0)
-    return augment.apply(degrade(faces, resolution) if resolution else faces, model.built["image_size"])
+    options = getattr(model, "checkpoint", {}).get("options", {})
+    resolution = options.get("resolution") or options.get("face_size") or 0
+    small = 0 < resolution < faces.shape[-1]
+    return augment.apply(degrade(faces, resolution) if small else faces, model.built["image_size"])
 
 
 @torch.inference_mode()
 def probabilities(models: Sequence[nn.Module], faces: Tensor, *, flip: bool = False) -> Tensor:
-    """float32 (N, 7) on the host for uint8 faces (N, 3, H, W): the mean of the models' probabilities, each
+    """float32 (N, C) on the host for uint8 faces (N, 3, H, W): the mean of the models' probabilities, each
     model's logits first divided by its checkpoint's `temperature`, where it has one (Guo et al., On
     Calibration of Modern Neural Networks, ICML 2017, https://arxiv.org/abs/1706.04599).
 
@@ -102,7 +104,7 @@ def probabilities(models: Sequence[nn.Module], faces: Tensor, *, flip: bool = Fa
 
 
 def answer(model: nn.Module, faces: Tensor) -> Tensor:
-    """One model's calibrated probabilities (N, 7), on its own device, where the faces must be."""
+    """One model's calibrated probabilities (N, C), on its own device, where the faces must be."""
     temperature = getattr(model, "checkpoint", {}).get("temperature", 1.0)
     return (model(preprocess(model, faces)) / temperature).softmax(1)
 

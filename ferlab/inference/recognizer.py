@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor
 
 import models
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.inference.explain import explain
 from ferlab.inference.face_detection import Face
@@ -29,13 +28,13 @@ class Prediction(NamedTuple):
     """The answer to one face."""
 
     box: tuple[float, float, float, float] | None  # left, top, right, bottom in pixels; None: a ready crop
-    expression: str  # one of CLASS_NAMES, or "unsure"
+    expression: str  # one of the models' classes, or "unsure"
     probability: float  # the highest one
-    probabilities: dict[str, float]  # of all seven, in CLASS_NAMES' order; they sum to 1
+    probabilities: dict[str, float]  # of every class, in the models' order; they sum to 1
     pixels: np.ndarray  # the aligned face that the models saw, uint8 (3, 100, 100)
 
-    def ranked(self, k: int = len(CLASS_NAMES)) -> list[tuple[str, float]]:
-        """The `k` most probable expressions with their probabilities, most probable first."""
+    def ranked(self, k: int | None = None) -> list[tuple[str, float]]:
+        """The `k` most probable expressions (all) with their probabilities, most probable first."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
 
 
@@ -55,6 +54,12 @@ class Recognizer:
             raise UserError(f"the lowest confidence is {min_confidence:g}; it is a probability, 0 to 1.")
         self.files = [find(run) for run in runs] or [best()]
         self.models = [models.load(file) for file in self.files]
+        self.class_names = self.models[0].class_names
+        for file, model in zip(self.files, self.models):
+            if model.class_names != self.class_names:
+                raise UserError(
+                    f"{self.files[0]} and {file} tell other classes apart, and cannot answer together."
+                )
         self.flip, self.min_confidence = flip, min_confidence
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,12 +87,12 @@ class Recognizer:
         pixels = torch.from_numpy(np.stack([face.pixels for face in faces]))
         for face, p in zip(faces, self.probabilities(pixels).tolist()):
             highest = max(p)
-            name = CLASS_NAMES[p.index(highest)] if highest >= self.min_confidence else UNSURE
-            found.append(Prediction(face.box, name, highest, dict(zip(CLASS_NAMES, p)), face.pixels))
+            name = self.class_names[p.index(highest)] if highest >= self.min_confidence else UNSURE
+            found.append(Prediction(face.box, name, highest, dict(zip(self.class_names, p)), face.pixels))
         return found
 
     def probabilities(self, faces: Tensor) -> Tensor:
-        """float32 (N, 7) on the host for uint8 faces (N, 3, H, W)."""
+        """float32 (N, C) on the host for uint8 faces (N, 3, H, W)."""
         return probabilities(self.models, faces, flip=self.flip)
 
     def heat_maps(self, faces: Tensor) -> Tensor:

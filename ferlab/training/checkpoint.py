@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.files import write_atomically
 from ferlab.training.augment import MEAN, STD
@@ -27,12 +26,13 @@ from ferlab.training.augment import MEAN, STD
 FORMAT = 2
 MODEL = {"name": str, "num_classes": int, "image_size": int}  # what models.build is called with
 NORMALISATION = {"mean": list(MEAN), "std": list(STD)}
+MAX_CLASSES = 1000
 MAX_VALUES = 1_000_000  # the largest checkpoint of the suite has some thousand
 
 
 def save(path: str | Path, state: dict) -> None:
     """Write `state` with its format number and checksum, atomically; TypeError if it is not plain data."""
-    state = {**state, "format": FORMAT, "class_names": list(CLASS_NAMES)}
+    state = {**state, "format": FORMAT}
     state["sha256"] = digest(state)
     write_atomically(Path(path), lambda file: torch.save(state, file))
 
@@ -91,16 +91,17 @@ def _entries(path: str | Path) -> list[zipfile.ZipInfo]:
 
 def _check_contents(path: str | Path, state: dict) -> None:
     classes, model, weights = (state.get(key) for key in ("class_names", "model", "weights"))
-    if classes != list(CLASS_NAMES):
+    words = isinstance(classes, list) and all(type(name) is str and 0 < len(name) < 100 for name in classes)
+    if not words or not 1 < len(classes) <= MAX_CLASSES or len(set(classes)) < len(classes):
         raise UserError(
-            f"{path} has the classes {classes}; this suite has {list(CLASS_NAMES)}, in this "
-            "order, and takes no other."
+            f"{path} has the classes {str(classes)[:200]}; they must be 2 to {MAX_CLASSES} different short "
+            "names."
         )
     built = isinstance(model, dict) and {key: type(value) for key, value in model.items()} == MODEL
-    if not built or model["num_classes"] != len(CLASS_NAMES) or not 0 < model["image_size"] <= 1024:
+    if not built or model["num_classes"] != len(classes) or not 0 < model["image_size"] <= 1024:
         raise UserError(
-            f"{path} says {model} of its model; it takes a name, {len(CLASS_NAMES)} classes and "
-            "an image size of at most 1024 pixels."
+            f"{path} says {model} of its model; it takes a name, the number of its {len(classes)} classes "
+            "and an image size of at most 1024 pixels."
         )
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path} holds no weights; take one that a train_*.py of this suite wrote.")
@@ -162,7 +163,8 @@ class CheckpointWriter:
 
 def save_model(path: Path, state: dict, weights: dict, **more) -> None:
     """A checkpoint to predict with: `weights`, and of the training state only what describes them."""
-    about = {key: state[key] for key in ("model", "options", "split_hash", "train_hash", "data")}
+    keys = ("model", "class_names", "options", "split_hash", "train_hash", "data")
+    about = {key: state[key] for key in keys}
     best = {key: value for key, value in state["best"].items() if key != "weights"}
     save(path, {**about, "weights": weights, "best": best, "normalisation": NORMALISATION, **more})
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ferlab import cli
-from ferlab.data.layout import is_drawn
+from ferlab.data.layout import prefix
 from ferlab.errors import UserError
 from ferlab.files import locked, remove_temporaries, write_atomically
 from ferlab.options import names
@@ -89,9 +89,8 @@ def place(name: str, options) -> Path:
     """
     if options.name in (".", "..") or set(options.name) & {"/", "\\"}:
         raise UserError(f"--name {options.name} must be the name of a folder; --output says where it is.")
-    drawn = "drawn-" if is_drawn(options.data) else ""
     runs = Path(options.output) / name
-    usual = runs / f"{drawn}seed{options.seed}"
+    usual = runs / f"{prefix(options.data)}seed{options.seed}"
     published = (usual / "metrics.json").is_file() and not (usual / "best_model.pth").is_file()
     if published and not options.overwrite:
         usual = runs / f"rerun-{usual.name}"

@@ -24,7 +24,13 @@ LOGGED = (  # the columns of log.csv
     *("epoch", "image_size", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1"),
     *("val_balanced_accuracy", "lr", "images_per_second", "seconds"),
 )
-SAME = {"model": "model", "split_hash": "val split", "train_hash": "training images", "test_hash": "test set"}
+SAME = {
+    "model": "model",
+    "class_names": "list of classes",
+    "split_hash": "val split",
+    "train_hash": "training images",
+    "test_hash": "test set",
+}
 
 
 class TrainState:
@@ -55,6 +61,7 @@ class TrainState:
         self.about = {
             "model": model.built,
             "options": asdict(options),
+            "class_names": list(sets["train"].class_names),
             "data": sets["train"].kind,
             "split_hash": sets["val"].hash,
             "train_hash": sets["train"].hash,

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ferlab.analysis import metrics
-from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.training.runtime import Runtime
 from ferlab.training.state import TrainState
 
@@ -39,7 +38,7 @@ def summarize(
         p = rounded(values) if split == "test" else values.softmax(1).numpy()
         labels = sets[split].labels.numpy()
         after = metrics.calibrated(p, labels, fitted["temperature"])
-        scores[split] = {**metrics.report(p, labels), "calibrated": after}
+        scores[split] = {**metrics.report(p, labels, sets[split].class_names), "calibrated": after}
     return {
         "model": state.about["model"]["name"],
         "run": run,
@@ -54,6 +53,7 @@ def summarize(
         "counts": {name: part.counts for name, part in sets.items()},
         "twins": {key: len(names) for key, names in twins.items()},
         "skipped_images": sets["train"].skipped,
+        "scaled_images": sum({part.official: part.resized for part in sets.values()}.values()),
         **{key: state.about[key] for key in ("split_hash", "train_hash", "test_hash")},
         "environment": state.runtime.environment(),
         "commit": commit(),
@@ -67,10 +67,11 @@ def rounded(logits: Tensor) -> np.ndarray:
 
 def predictions_table(test_set, probabilities: np.ndarray) -> list[list]:
     """The rows of predictions.csv, its header first."""
+    names = test_set.class_names
     rows = zip(test_set.names, test_set.labels.tolist(), probabilities)
     return [
-        ["image", "label", *CLASS_NAMES],
-        *([name, CLASS_NAMES[label], *(f"{p:.5g}" for p in row)] for name, label, row in rows),
+        ["image", "label", *names],
+        *([name, names[label], *(f"{p:.5g}" for p in row)] for name, label, row in rows),
     ]
 
 
