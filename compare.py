@@ -22,15 +22,17 @@ from ferlab.analysis.pages import (
     published,
 )
 from ferlab.analysis.plots import overview
-from ferlab.analysis.runs import HERE, STARTS, Group, collect
+from ferlab.analysis.runs import STARTS, Group, collect
 from ferlab.analysis.significance import listed
+from ferlab.analysis.studies import STUDIES
 from ferlab.analysis.tables import Table, number
 from ferlab.data.rafdb import COUNTS
-from ferlab.errors import UserError, command
-from ferlab.files import replace_file
+from ferlab.errors import UserError, command, first_ten
+from ferlab.files import read_regular, replace_file
 from models import NAMES
+from train_function import script_options
 
-PUBLISHED = HERE / "docs" / "published.csv"
+PUBLISHED = Path(__file__).resolve().parent / "docs" / "published.csv"
 TITLE = "# Results"
 DRAWN_PAGE = "drawn.md"
 MARKS = "<!-- results -->", "<!-- /results -->"
@@ -67,23 +69,27 @@ def main() -> None:
     args = parser.parse_args()
     if not args.folder.is_dir():
         raise UserError(f"there is no folder {args.folder}; train a model first: python train_ConvNet.py")
-    groups, left_out = collect(args.folder)
+    groups, left_out = collect(args.folder, script_options)
+    studies = {
+        name: collect(args.folder / "studies" / name, script_options, varied=[study.option])[0]
+        for name, study in STUDIES.items()
+    }
     real, drawn = (sections([g for g in groups if g.drawn is kind]) for kind in (False, True))
     if args.format == "latex":
         tables = (part for section in real + drawn for part in section.parts() if isinstance(part, Table))
         print("\n\n".join(table.latex() for table in tables) or NOTHING)
         return
-    text = summary(front(real), args.folder) if real else NOTHING
-    made = pages(args.folder, real, drawn, left_out)
+    text = summary(front(real), args.folder, studies) if real else NOTHING
+    made = pages(studies, real, drawn, left_out)
     files = {args.folder / name: content for name, content in made.items()}
     if args.readme:
         readme = args.folder.resolve().parent / "README.md"
         files[readme] = rewritten(readme, text).encode()
     replace(args.folder, files)
-    print(
-        f"{text}\n\n{args.folder / 'README.md'} has it all; folders not used: {len(left_out)}"
-        f"{f', drawn faces: {args.folder / DRAWN_PAGE}' if drawn else ''}."
-    )
+    also = f", drawn faces: {args.folder / DRAWN_PAGE}" if drawn else ""
+    unused = first_ten([f"{name}: {reason}" for name, reason in left_out])
+    print(f"{text}\n\n{args.folder / 'README.md'} has it all{also}; folders not used: {len(left_out)}")
+    print(unused, end="\n" * bool(unused))
 
 
 def sections(groups: Sequence[Group]) -> list[Section]:
@@ -103,9 +109,14 @@ def front(real: Sequence[Section]) -> list[Section]:
 
 
 def pages(
-    folder: Path, real: list[Section], drawn: list[Section], left_out: list[tuple[str, str]]
+    studies: dict[str, list[Group]],
+    real: list[Section],
+    drawn: list[Section],
+    left_out: list[tuple[str, str]],
 ) -> dict[str, bytes]:
-    """Both pages and all pictures, by their names in `folder`; drawn faces have a page if there are any."""
+    """Both pages and all pictures, by their names in the results' folder; the page of drawn faces only where
+    there are any.
+    """
     files = {}
     for kind, name in ((False, "README.md"), (True, DRAWN_PAGE)):
         found, picture = (real, drawn)[kind], f"plots/{'drawn-' if kind else ''}overview.png"
@@ -118,7 +129,7 @@ def pages(
             hollow = "; hollow: from ImageNet weights" if any(entry["hollow"] for entry in entries) else ""
             title = f"{data}, mean and 95 % interval{hollow}"
             files[picture] = png(overview, entries, title=title)
-            parts += [DRAWN] if kind else ["## The answer", "\n".join(answer(real, folder / "studies"))]
+            parts += [DRAWN] if kind else ["## The answer", "\n".join(answer(real, studies))]
             parts += ["## How to read this", HOW, f"Test set: {data}."]
             if not kind and found[0].counts.tolist() != list(COUNTS["test"]):
                 parts.append("**These are NOT the known test images of RAF-DB.**")
@@ -144,7 +155,7 @@ def unused(real: list[Section], left_out: list[tuple[str, str]]) -> str:
     return "\n".join(lines) or "Everything was used, and every model has a finished run."
 
 
-def summary(shown: list[Section], folder: Path) -> str:
+def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]]) -> str:
     """The README's table, a row for each model and columns for each start, and the answer in words."""
     name = folder.resolve().name
     if not shown:
@@ -176,7 +187,7 @@ def summary(shown: list[Section], folder: Path) -> str:
         f"median of one seed, on {'; '.join(dict.fromkeys(map(machine, runs)))}; empty: not run. "
         f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
-    lines = answer(shown, folder / "studies", short=True)
+    lines = answer(shown, studies, short=True)
     return "\n\n".join([Table(caption, header, rows).markdown(), "\n".join(lines)])
 
 
@@ -189,7 +200,11 @@ def minutes(group: Group) -> str:
 def rewritten(readme: Path, text: str) -> str:
     """The README with `text` between its two marks. Raises UserError where it has not both."""
     if readme.is_file():
-        before, start, rest = readme.read_text(encoding="utf-8").partition(MARKS[0])
+        try:
+            found = readme.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise UserError(f"{readme} is no UTF-8 text; save it as such, or leave --readme out.") from None
+        before, start, rest = found.partition(MARKS[0])
         _, end, after = rest.partition(MARKS[1])
         if start and end:
             return f"{before}{start}\n{text}\n{end}{after}"
@@ -207,7 +222,7 @@ def replace(folder: Path, files: dict[Path, bytes]) -> None:
         outdated.append(f"plots/{'drawn-' if kind else ''}overview.png")
     page = folder / "README.md"
     try:
-        if page.exists() and not page.read_bytes().startswith(TITLE.encode()):
+        if page.exists() and read_regular(page, limit=len(TITLE)) != TITLE.encode():
             raise UserError(
                 f"{page} is not by compare.py, since it does not begin with {TITLE}, and is not "
                 "replaced; move it away, or name the folder of the runs."

@@ -11,9 +11,7 @@ unless --weights imagenet is typed. What was stopped goes on when the same comma
 """
 
 import argparse
-import csv
 import ctypes
-import json
 import math
 import os
 import shlex
@@ -29,7 +27,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import models
-from ferlab.analysis.runs import HERE, RECIPE, script_options
+from ferlab.analysis import records
+from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, typed
@@ -42,8 +41,9 @@ from ferlab.training.interrupt import Interrupt
 from ferlab.training.run_folder import place
 from ferlab.training.runtime import start
 from RAFDB_dataset import RAFDBDataset
-from train_function import evaluate
+from train_function import evaluate, script_options
 
+HERE = Path(__file__).resolve().parent
 IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
 OURS = ("seed", "name", "resume", "overwrite", "test")  # options that the study itself sets
 
@@ -66,11 +66,10 @@ class Job(NamedTuple):
 
     @property
     def seconds(self) -> list[float]:
-        """What every epoch took that is done."""
+        """What every epoch took that is done; nothing where that cannot be read."""
         try:
-            with open(self.folder / "log.csv", newline="") as file:
-                return [float(row["seconds"]) for row in csv.DictReader(file)]
-        except FileNotFoundError:
+            return [row["seconds"] for row in records.log(self.folder)]
+        except records.Unreadable:
             return []
 
 
@@ -211,7 +210,11 @@ def run(jobs: list[Job]) -> list[Job]:
             finally:
                 root, pages = job.folder.parents[1], []
                 if study:
-                    pages = write_sweep(root) if study == "sweep" else write_page(study, root.parent)
+                    pages = (
+                        write_sweep(root)
+                        if study == "sweep"
+                        else write_page(study, root.parent, script_options)
+                    )
                 for page in pages:
                     print(f"written: {page}", flush=True)
     return failed
@@ -221,9 +224,9 @@ def _check(job: Job) -> None:
     """Raise UserError where the folder holds a finished run of another recipe under this name."""
     if job.finished:
         try:  # what the run does not name is an option that came later, at its default
-            stored = vars(Options()) | json.loads((job.folder / "options.json").read_text())
-        except (OSError, ValueError):
-            stored = {}
+            stored = vars(Options()) | records.options(job.folder)
+        except records.Unreadable as error:
+            raise UserError(f"{job.folder} holds a finished run, but {error}. Remove that folder.") from None
         wanted = {key: value for key, value in vars(job.options).items() if key in RECIPE}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
             raise UserError(
@@ -302,9 +305,10 @@ def _say_where_it_stands(jobs: list[Job]) -> None:
     for job in jobs:
         groups.setdefault((job.study, job.model), []).append(job)
     for (study, model), part in groups.items():
-        minutes = [sum(job.seconds) / 60 for job in part if job.finished]
+        minutes = [sum(job.seconds) / 60 for job in part if job.finished and job.seconds]
         took = f", {statistics.median(minutes):.0f} min each" if minutes else ""
-        print(f"  {study:10} {model:9} {len(minutes)} of {len(part)} finished{took}", flush=True)
+        finished = sum(job.finished for job in part)
+        print(f"  {study:10} {model:9} {finished} of {len(part)} finished{took}", flush=True)
 
 
 def _show(line: str, *, last: bool) -> None:

@@ -6,11 +6,13 @@ torchrun --nnodes=2 --nproc_per_node=8 --rdzv_backend=c10d --rdzv_endpoint=HOST:
 """
 
 import math
+import runpy
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +70,12 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
     if argv is None:  # the script's own: before data are read, or weights downloaded
         refuse(name, options)
     return options
+
+
+def script_options(model: str, argv: Sequence[str]) -> Options:
+    """The options that the model's script would train with, were it called with `argv`. Raises UserError."""
+    script = runpy.run_path(str(Path(__file__).resolve().parent / models.ARCHITECTURES[model].script))
+    return script["parse"](model, script["RECIPES"], list(argv))
 
 
 def _recipe(name: str, recipes: dict[str, dict], weights: str | None) -> Options:

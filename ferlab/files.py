@@ -33,6 +33,11 @@ def read_regular(path: str | Path, *, limit: int) -> bytes:
         return file.read(limit)
 
 
+def shown(name: str) -> str:
+    """A file's name on one line, whatever is in it."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
 def _refuse(path: str | Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = next((name for test, name in KINDS if test(status.st_mode)), "something else")

@@ -30,7 +30,7 @@ class Options:
     image_size: int = recipe(0, "pixels a side of the network's input (0: its own)", low=0, high=1024)
     start_size: int = recipe(0, "pixels a side in the first epochs, later more (0: off)", low=0, high=1024)
     patch_keep: float = recipe(1.0, "share of its patches that a ViT sees in training", low=0.05, high=1)
-    weights: str = recipe("none", "imagenet, none, or the path of a checkpoint to start from")
+    weights: str = recipe("none", "imagenet, none, or the path of a checkpoint or state dict to start from")
     balance: str = recipe("none", "against imbalance: " + ", ".join(STRATEGIES), choices=tuple(STRATEGIES))
     label_smoothing: float = recipe(0.1, "share of every label given to all classes", low=0, high=0.99)
     augment: float = recipe(1.0, "strength of the augmentation (0: none)", low=0, high=4)

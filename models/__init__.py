@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from ferlab.errors import UserError
-from ferlab.training.checkpoint import read
-from models import VGG, GoogLeNet, ResNet, ViT
+from ferlab.training.checkpoint import checked, has_format, opened, read
+from models import VGG, GoogLeNet, ResNet, ViT, foreign
 from models.ConvNet import convnet
 
 
@@ -76,7 +76,8 @@ def build(
     """A model that maps float images (B, 3, image_size, image_size) to logits (B, num_classes).
 
     weights: "none" for new ones drawn from `seed`, "imagenet" for torchvision's with a new head, or the path
-    of a checkpoint of the same architecture. Raises UserError for an unknown name, a size the architecture
+    of a checkpoint of the same architecture, or of a plain state dict from elsewhere, of which loads what
+    fits (`model.loaded` then says what did). Raises UserError for an unknown name, a size the architecture
     cannot take, or weights that cannot be loaded. `model.built` remembers what it was built from, which a
     checkpoint stores.
     """
@@ -158,7 +159,11 @@ def _load_imagenet(model: nn.Module, architecture: Architecture) -> None:
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
-    checkpoint = read(path)
+    state = opened(path)
+    if not has_format(state):
+        model.loaded = foreign.fit(model, state, path)
+        return
+    checkpoint = checked(path, state)
     there, here = checkpoint["model"], model.built
     if there["name"] != here["name"]:
         raise UserError(f"{path} holds a {there['name']}, not a {here['name']}.")

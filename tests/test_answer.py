@@ -15,6 +15,7 @@ from ferlab.analysis.pages import published
 from ferlab.analysis.runs import collect
 from ferlab.errors import UserError
 from models import ARCHITECTURES, NAMES
+from train_function import script_options
 
 MARKED = "<!-- results -->\n<!-- /results -->\n"
 
@@ -55,7 +56,7 @@ def test_options_older_than_progressive_resizing_are_read_as_without_it(tmp_path
     make_run(tmp_path, seed=3)
     new = "start_size", "patch_keep", "test"
     edit(tmp_path / "ConvNet" / "seed3" / "options.json", lambda options: [options.pop(key) for key in new])
-    found = {group.label: group.seeds for group in collect(tmp_path)[0]}
+    found = {group.label: group.seeds for group in collect(tmp_path, script_options)[0]}
     assert found.pop("ConvNet") == "2, 3"
     assert found == {"ResNet18 (start size 32)": "0, 1"}  # the script's recipe has none
     table = "\n".join(part.markdown() for part in section(tmp_path).parts() if hasattr(part, "markdown"))
@@ -80,7 +81,7 @@ def test_an_ensemble_averages_models_and_not_runs(tmp_path):
     low, high = map(float, cells[2].split("[")[1].rstrip("]").split(", "))
     assert 80 < low < 88 and 92 < high < 99
     assert all("Ensemble" not in (claim.first + claim.second) for claim in found.claims)
-    assert row(compare.summary([found], tmp_path), "Ensemble of 2")[3].startswith("90.00 [")
+    assert row(compare.summary([found], tmp_path, {}), "Ensemble of 2")[3].startswith("90.00 [")
 
 
 def test_the_small_ensemble_is_chosen_on_val(tmp_path):
@@ -102,7 +103,7 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
         for seed in range(3):
             path = tmp_path / model / f"seed{seed}" / "metrics.json"
             edit(path, lambda numbers: numbers["cost"].update(gflops=gflops))
-    said = answer([section(tmp_path)], tmp_path / "studies")[0]
+    said = answer([section(tmp_path)], {})[0]
     assert said.startswith("- **Architectures.** From scratch, 3 seeds each: in accuracy ")
     assert "cannot be told from ResNet18" in said or "cannot be told from ConvNet" in said
     assert "better than ResNet18" not in said and "better than ConvNet" not in said
@@ -113,7 +114,7 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
 def test_the_answer_says_one_seed(tmp_path):
     for model, right in (("ConvNet", 0.5), ("ResNet18", 0.9)):
         many(tmp_path, model, right, seeds=1)
-    said = answer([section(tmp_path)], tmp_path / "studies")[0]
+    said = answer([section(tmp_path)], {})[0]
     assert "From scratch, one seed each: in accuracy ResNet18" in said
     assert "is better than ConvNet with one seed (the networks, not the architectures)" in said
     assert "No transformer has run yet." in said
@@ -126,13 +127,14 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
         for seed in (0, 1):
             folder = tmp_path / "studies" / "resolution" / "ConvNet"
             (folder / f"seed{seed}").rename(folder / f"{pixels}-seed{seed}")
-    lines = answer([section(tmp_path)], tmp_path / "studies")
+    groups = collect(tmp_path / "studies" / "resolution", script_options, varied=["resolution"])[0]
+    lines = answer([section(tmp_path)], {"resolution": groups})
     names = [line.split("**")[1] for line in lines]
     assert names[:4] == ["Architectures.", "Low resolution.", "Class imbalance.", "Few samples."]
     assert "From scratch only ConvNet has run, one seed: 100.0 % accuracy (balanced 100.0 %)." in lines[0]
     assert "ConvNet, 2 seeds each: " in lines[1] and "in accuracy 100 pixels " in lines[1]
     assert "is better than 16 pixels" in lines[1] and "cannot be told from 64 pixels" in lines[1]
-    short = answer([section(tmp_path)], tmp_path / "studies", short=True)[1]
+    short = answer([section(tmp_path)], {"resolution": groups}, short=True)[1]
     assert "is better than 16 pixels" in short and "64 pixels" not in short
     assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
     assert "takes ConvNet 10.0 min on a chip, 2 threads, fp32." in lines[4]

@@ -10,10 +10,11 @@ import pytest
 import compare
 from ferlab.analysis import metrics
 from ferlab.analysis.pages import Section
-from ferlab.analysis.runs import collect, script_options
+from ferlab.analysis.runs import collect
 from ferlab.analysis.significance import words
 from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 from ferlab.errors import UserError
+from train_function import script_options
 
 
 def make_run(
@@ -51,7 +52,8 @@ def make_run(
         "model": model,
         "data": "drawn faces" if drawn else "RAF-DB",
         "epochs": options["epochs"],
-        "val": {"macro_f1": val},
+        "best_epoch": options["epochs"],
+        "val": {"macro_f1": val, "accuracy": val, "balanced_accuracy": val, "nll": 0.9},
         "test": metrics.report(probabilities, labels, CLASS_NAMES),
         "cost": cost,
         "counts": {"train": [100] * 7},
@@ -106,12 +108,12 @@ def many(root, model, right, *, seeds=3, **more):
 
 
 def section(root, *, drawn=False, start="from scratch") -> Section:
-    groups, _ = collect(root)
+    groups, _ = collect(root, script_options)
     return Section([group for group in groups if group.drawn is drawn and group.start == start])
 
 
 def left_out(root) -> dict[str, str]:
-    return dict(collect(root)[1])
+    return dict(collect(root, script_options)[1])
 
 
 def run_compare(monkeypatch, capsys, *words) -> str:
@@ -149,7 +151,7 @@ def test_runs_group_by_recipe_and_by_nothing_else(tmp_path):
     make_run(tmp_path, seed=2, name="other-name", amp="bf16")
     make_run(tmp_path, seed=0, name="lr", lr=0.25)
     make_run(tmp_path, seed=0, name="short", epochs=2)
-    groups, unused = collect(tmp_path)
+    groups, unused = collect(tmp_path, script_options)
     recipe = vars(script_options("ConvNet", []))
     seeds = {group.label: [run.options["seed"] for run in group.runs] for group in groups}
     assert seeds == {
@@ -201,7 +203,7 @@ def test_val_and_not_the_test_set_chooses_among_recipes(tmp_path):
     make_run(tmp_path, name="lucky-on-test", val=0.7, predicted=spread(0), balance="focal")
     found = section(tmp_path)
     assert list(found.chosen) == ["ConvNet"]
-    assert row(compare.summary([found], tmp_path), "ConvNet")[3].startswith("80.00")
+    assert row(compare.summary([found], tmp_path, {}), "ConvNet")[3].startswith("80.00")
 
 
 def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
@@ -210,7 +212,7 @@ def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
     text = "\n".join(part.markdown() for part in found.parts() if hasattr(part, "markdown"))
     epochs = script_options("ConvNet", []).epochs
     assert f"| ConvNet (3 of {epochs} epochs) |" in text and "| ConvNet |" not in text
-    assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path)
+    assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path, {})
 
 
 @pytest.mark.parametrize(
@@ -297,7 +299,7 @@ def test_studies_and_sweeps_are_no_part_of_the_comparison(tmp_path):
     make_run(tmp_path)
     for folder in ("studies", "sweeps"):
         make_run(tmp_path / folder / "balance", name="focal-seed0", balance="focal")
-    groups, unused = collect(tmp_path)
+    groups, unused = collect(tmp_path, script_options)
     assert len(groups) == 1 and unused == []
 
 

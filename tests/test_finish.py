@@ -58,7 +58,7 @@ def test_closed_runs_do_not_stand_beside_whole_ones(options):
     stopped_in_epoch_2(replace(options, seed=1))
     run(options, seed=1, resume="last", finish=True)
     run(options, seed=2)
-    groups, left_out = collect(Path(options.output))
+    groups, left_out = collect(Path(options.output), train_function.script_options)
     seeds = {("finish" in group.label): [result.options["seed"] for result in group.runs] for group in groups}
     assert left_out == [] and seeds == {True: [1], False: [2]}
 

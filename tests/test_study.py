@@ -17,11 +17,11 @@ from test_compare import make_run, spread
 import ferlab.training.run_folder
 import models
 import study
-from ferlab.analysis.runs import script_options
 from ferlab.analysis.studies import STUDIES, write_page
 from ferlab.data.layout import prefix
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from train_function import script_options
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = script_options("ConvNet", ["--weights", "none"]).epochs
@@ -99,7 +99,9 @@ def test_the_time_left_by_hand(tmp_path):
         "5 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take"
     )
     half.folder.mkdir(parents=True)
-    (half.folder / "log.csv").write_text("epoch,seconds\n1,600\n2,600\n")
+    (half.folder / "log.csv").write_text(
+        "epoch,train_loss,val_loss,val_accuracy,val_macro_f1,seconds\n1,1,1,0,0,600\n2,1,1,0,0,600\n"
+    )
     # ConvNet takes 20 min an epoch with all images: 8 more with half of them, 10 with all
     assert study._left([half, whole]) == "about 4 h 40 min left"
     assert study._left([half, whole, other]) == "about 4 h 40 min left, not counting 10 epochs of ResNet18"
@@ -201,7 +203,7 @@ def test_a_page_shows_what_ran_by_hand_and_leaves_the_rest_empty(tmp_path):
     make_run(tmp_path / "balance", name="focal-seed0", balance="focal", predicted=fearless)
     make_run(tmp_path / "balance", name="short-seed0", balance="focal", epochs=1)
     (make_run(tmp_path / "balance", name="begun", balance="weights") / "metrics.json").unlink()
-    [page] = write_page("balance", tmp_path)
+    [page] = write_page("balance", tmp_path, script_options)
     table = rows(page, "ConvNet")
     assert list(table) == list(STUDIES["balance"].settings)
     assert table["none"][0] == "0, 1" and table["none"][1].startswith("80.00 ± 14.14 [")
@@ -225,7 +227,7 @@ def test_words_of_a_study_compare_with_the_first_setting_and_say_where_nothing_i
                 labels=labels,
                 predicted=predicted,
             )
-    text = write_page("balance", tmp_path)[0].read_text()
+    text = write_page("balance", tmp_path, script_options)[0].read_text()
     assert "weights is better than none" in text
     assert "cannot tell none from focal" in text or "cannot tell focal from none" in text
     assert "none is better" not in text and "focal is better" not in text
@@ -237,13 +239,19 @@ def test_few_samples_stand_in_the_studys_order(tmp_path):
         numbers = json.loads((folder / "metrics.json").read_text())
         numbers["train_hash"] = str(share)  # as it is: other images, another hash
         (folder / "metrics.json").write_text(json.dumps(numbers))
-    table = rows(write_page("samples", tmp_path)[0], "ConvNet")
+    table = rows(write_page("samples", tmp_path, script_options)[0], "ConvNet")
     assert list(table) == ["100 %", "50 %", "25 %", "10 %", "5 %"]
     assert [bool(row[0]) for row in table.values()] == [True, False, True, False, True]
 
 
 def test_a_run_whose_reduced_test_is_missing_or_of_other_images_is_named(tmp_path):
     folder = make_run(tmp_path / "resolution", name="100-seed0", resolution=100)
-    assert "100-seed0 was not tested on reduced faces" in write_page("resolution", tmp_path)[0].read_text()
+    assert (
+        "100-seed0 was not tested on reduced faces"
+        in write_page("resolution", tmp_path, script_options)[0].read_text()
+    )
     (folder / "degraded.csv").write_text("image,label,64,48,32,24,16\nother,Fear" + ",Fear" * 5 + "\n")
-    assert "100-seed0 was not tested on reduced faces" in write_page("resolution", tmp_path)[0].read_text()
+    assert (
+        "100-seed0 was not tested on reduced faces"
+        in write_page("resolution", tmp_path, script_options)[0].read_text()
+    )

@@ -1,14 +1,13 @@
 """What the finished runs say about the questions of the project, in words made from the numbers.
 
-print("\n".join(answer(sections, Path("results/studies"))))     # five Markdown bullets
+print("\n".join(answer(sections, {"balance": groups})))          # five Markdown bullets
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from ferlab.analysis.pages import HEADLINE, Section, machine
-from ferlab.analysis.runs import STARTS, Group, collect
+from ferlab.analysis.runs import STARTS, Group
 from ferlab.analysis.significance import METRICS, Claim, listed
 from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
 from ferlab.analysis.tables import number
@@ -27,13 +26,13 @@ PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the 
 NOT_RUN = "not run yet."
 
 
-def answer(sections: Sequence[Section], studies: Path, *, short: bool = False) -> list[str]:
+def answer(sections: Sequence[Section], studies: dict[str, list[Group]], *, short: bool = False) -> list[str]:
     """One bullet each: architectures, low resolution, class imbalance, few samples, time and what is missing.
 
-    sections: of runs on RAF-DB; studies: the folder that holds the studies' runs. A short answer leaves out
-    which settings of a study could not be ranked.
+    sections: of runs on RAF-DB; studies: their runs by the study's name. A short answer leaves out which
+    settings of a study could not be ranked.
     """
-    told = {name: _study(name, studies / name, short=short) for name in STUDIES}
+    told = {name: _study(name, studies.get(name, []), short=short) for name in STUDIES}
     lines = {"Architectures": [text for section in sections for text in _architectures(section)]}
     for name in ("resolution", "balance", "samples"):
         lines[STUDIES[name].title] = [text for texts in told[name].values() for text in texts]
@@ -123,10 +122,10 @@ def _joined(by_metric: dict[str, str]) -> str:
     return "; ".join(f"in {name} {text}" for name, text in by_metric.items())
 
 
-def _study(name: str, folder: Path, *, short: bool) -> dict[str, list[str]]:
+def _study(name: str, found: list[Group], *, short: bool) -> dict[str, list[str]]:
     """A sentence for each model and recipe that has finished runs on RAF-DB, by model."""
     study, said = STUDIES[name], defaultdict(list)
-    groups = [group for group in collect(folder, varied=[study.option])[0] if not group.drawn]
+    groups = [group for group in found if not group.drawn]
     for label, settings in by_label(study, groups).items():
         model = next(iter(settings.values())).model
         said[model].append(_series(study, label, settings, short=short))

@@ -45,6 +45,7 @@ STYLE = {
     "legend.frameon": False,
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.12,
+    "text.parse_math": False,  # a folder's name may hold dollars
 }
 Estimate = tuple[float, float, float]  # mean and 95 % interval, as shares
 

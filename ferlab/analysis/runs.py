@@ -1,52 +1,30 @@
 """Finished runs, read back from their folders, checked against their own predictions, grouped by recipe.
 
-groups, left_out = collect(Path("results"))          # [Group], [(folder, why it is not used)]
+groups, left_out = collect(Path("results"), script_options)    # [Group], [(folder, why it is not used)]
 """
 
-import csv
 import json
-import math
-import runpy
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import NoneType
 
 import numpy as np
-import pandas as pd
 
-from ferlab.analysis import metrics
+from ferlab.analysis import metrics, records
 from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError
-from ferlab.options import names
+from ferlab.files import shown
+from ferlab.options import Options, names
 from models import ARCHITECTURES, NAMES
 
 RECIPE = (*names("recipe"), "finish")  # a run that was closed early is another experiment than a whole one
-HERE = Path(__file__).resolve().parents[2]
 ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
 NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
 STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
-LOGGED = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "seconds")
-COST = ("parameters", "gflops", "latency_ms", "images_per_second", "train_seconds", "peak_memory_mib")
 KINDS = ("RAF-DB", "drawn faces")
-NUMBER, MAYBE = (int, float), (int, float, NoneType)
-NEEDED = {  # of metrics.json, and the types that it may have
-    "model": str,
-    "data": str,
-    "epochs": int,
-    "val.macro_f1": NUMBER,
-    "counts.train": list,
-    "test": dict,
-    "split_hash": str,
-    "train_hash": str,
-    "environment.cpu": str,
-    "environment.gpu": (str, NoneType),
-    "environment.threads": int,
-    "environment.precision": str,
-    **{f"cost.{key}": NUMBER if key in ("parameters", "gflops") else MAYBE for key in COST},
-}
+Recipe = Callable[[str, Sequence[str]], Options]  # what a model's script would train with: script_options
 
 
 @dataclass
@@ -148,13 +126,9 @@ class Group:
         return np.sum([run.test["confusion_matrix"] for run in self.runs], axis=0)
 
 
-def script_options(model: str, argv: Sequence[str]):
-    """The Options that the model's script would train with, were it called with `argv`. Raises UserError."""
-    script = runpy.run_path(str(HERE / ARCHITECTURES[model].script))
-    return script["parse"](model, script["RECIPES"], list(argv))
-
-
-def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], list[tuple[str, str]]]:
+def collect(
+    root: Path, recipe: Recipe, *, varied: Sequence[str] = ()
+) -> tuple[list[Group], list[tuple[str, str]]]:
     """The groups in root/<Model>/<run>/, by model; and the folders that were not used, each with the reason.
 
     Of the runs on RAF-DB, and of those on drawn faces, only the ones on one and the same test set are used:
@@ -166,17 +140,15 @@ def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], lis
     for folder in sorted(folders, key=lambda path: (path.name.startswith("rerun-"), path)):
         if folder.parent.name not in NO_MODELS:
             try:
-                results.append(_read(folder))
+                results.append(_read(folder, recipe))
             except ValueError as error:
-                left_out.append((folder.relative_to(root).as_posix(), str(error)))
-            except OSError as error:
-                left_out.append((folder.relative_to(root).as_posix(), f"cannot be read ({error.strerror})"))
+                left_out.append((_name(folder, root), str(error)))
     kinds = Counter((run.drawn, _test_set(run)) for run in results if run.numbers["data"] in KINDS)
     official = {kind: n + len(results) * (_counts(kind[1]) == COUNTS["test"]) for kind, n in kinds.items()}
     usual = {drawn: test for drawn, test in sorted(official, key=official.get)}
     groups: dict[str, dict[int, Result]] = defaultdict(dict)
     for run in results:
-        name = run.folder.relative_to(root).as_posix()
+        name = _name(run.folder, root)
         if run.numbers["data"] not in KINDS:
             left_out.append((name, f"trained on {run.numbers['data']}, not on RAF-DB"))
             continue
@@ -187,7 +159,9 @@ def collect(root: Path, *, varied: Sequence[str] = ()) -> tuple[list[Group], lis
         data = [run.numbers[key] for key in ("model", "split_hash", "train_hash")]
         twin = groups[json.dumps([data, run.drawn, run.recipe()])].setdefault(run.options["seed"], run)
         if twin is not run:
-            left_out.append((name, f"the recipe and seed of {twin.folder.name} again; a seed counts once"))
+            left_out.append(
+                (name, f"the recipe and seed of {shown(twin.folder.name)} again; a seed counts once")
+            )
     made = [Group(list(by_seed.values()), tuple(varied)) for by_seed in groups.values()]
     made.sort(key=lambda group: (NAMES.index(group.model), STARTS.index(group.start), group.label))
     _tell_apart(made)
@@ -203,7 +177,11 @@ def _tell_apart(groups: list[Group]) -> None:
     places = [place(group) for group in groups]
     for number, (group, where) in enumerate(zip(groups, places), 1):
         if places.count(where) > 1:
-            group.label += f" [{number}: {group.first.folder.name}]"
+            group.label += f" [{number}: {shown(group.first.folder.name)}]"
+
+
+def _name(folder: Path, root: Path) -> str:
+    return shown(folder.relative_to(root).as_posix())
 
 
 def _test_set(run: Result) -> tuple:
@@ -215,52 +193,37 @@ def _counts(test: tuple) -> tuple:
     return tuple(np.bincount(np.frombuffer(test[1], np.int64), minlength=len(test[2])).tolist())
 
 
-def _read(folder: Path) -> Result:
+def _read(folder: Path, recipe: Recipe) -> Result:
     """The run in `folder`; ValueError with the reason where it cannot be used."""
     if folder.parent.name not in NAMES:
-        raise ValueError(f"{folder.parent.name} is not one of the six models")
-    options = {**ADDED, **_json(folder / "options.json")}
+        raise ValueError(f"{shown(folder.parent.name)} is not one of the six models")
+    options = {**ADDED, **records.options(folder)}
     if not (folder / "metrics.json").exists():
-        log = folder / "log.csv"
-        done = max(0, len(log.read_text().splitlines()) - 1) if log.exists() else 0
-        raise ValueError(f"unfinished: {done} of {options.get('epochs', '?')} epochs")
-    numbers = _json(folder / "metrics.json")
+        done = len(records.log(folder)) if (folder / "log.csv").exists() else 0
+        raise ValueError(f"unfinished: {done} of {options['epochs']} epochs")
+    numbers = records.numbers(folder)
     if "test" not in numbers:
         raise ValueError("its test set was left shut (--no-test)")
-    for path, kind in NEEDED.items():
-        value = numbers
-        for key in path.split("."):
-            value = value.get(key, ...) if isinstance(value, dict) else ...
-        if not isinstance(value, kind) or isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"metrics.json lacks {path}, or it is not what it should be")
-        if path.startswith("cost.") and value is not None and value <= 0:  # no place on a log scale
-            raise ValueError(f"metrics.json has {path} {value}; it must be more than 0")
-    if not all(isinstance(count, int) for count in numbers["counts"]["train"]):
-        raise ValueError("metrics.json has no counts.train")
-    model, weights = numbers["model"], options.get("weights")
+    model, weights = numbers["model"], options["weights"]
     if model != folder.parent.name:
-        raise ValueError(f"metrics.json is of {model}, the folder of {folder.parent.name}")
+        raise ValueError(f"metrics.json is of {shown(model)}, the folder of {folder.parent.name}")
     try:
-        recipe = vars(script_options(model, ["--weights", "imagenet" if weights == "imagenet" else "none"]))
+        of_script = vars(recipe(model, ["--weights", "imagenet" if weights == "imagenet" else "none"]))
     except FileNotFoundError:
         raise ValueError(f"there is no {ARCHITECTURES[model].script} to tell its recipe") from None
     except UserError as error:
         raise ValueError(str(error)) from None
-    for key, usual in recipe.items():
-        value = options.get(key, None if key in ("seed", "weights", "epochs") else usual)
-        if not isinstance(value, (int, float) if isinstance(usual, float) else type(usual)):
-            raise ValueError(f"options.json lacks {key}, or it is no {type(usual).__name__} there")
-    options = {**recipe, **options}
+    options = {**of_script, **options}
     if options["image_size"] < 1:
         raise ValueError("options.json has no image_size")
-    log = _log(folder / "log.csv")
-    images, labels, probabilities, class_names = _predictions(folder / "predictions.csv")
+    log = records.log(folder)
+    images, labels, probabilities, class_names = records.predictions(folder)
     if len(log) != numbers["epochs"]:
         raise ValueError(f"log.csv has {len(log)} epochs, metrics.json says {numbers['epochs']}")
     test = metrics.report(probabilities, labels, class_names)
     if not _same(numbers["test"], test):
         raise ValueError("the test numbers in metrics.json do not follow from predictions.csv")
-    return Result(folder, options, recipe, numbers, log, images, labels, probabilities, class_names, test)
+    return Result(folder, options, of_script, numbers, log, images, labels, probabilities, class_names, test)
 
 
 def _same(stored: object, computed: object) -> bool:
@@ -269,46 +232,6 @@ def _same(stored: object, computed: object) -> bool:
         return isinstance(stored, dict) and all(_same(stored.get(key), computed[key]) for key in computed)
     if isinstance(computed, list | tuple):
         return isinstance(stored, list) and len(stored) == len(computed) and all(map(_same, stored, computed))
-    if isinstance(computed, NUMBER):
-        return isinstance(stored, NUMBER) and abs(stored - computed) < 1e-6
+    if isinstance(computed, records.NUMBER):
+        return isinstance(stored, records.NUMBER) and abs(stored - computed) < 1e-6
     return stored == computed
-
-
-def _json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"there is no {path.name}") from None
-    except (OSError, ValueError):
-        raise ValueError(f"{path.name} cannot be read") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path.name} holds no names and values")
-    return value
-
-
-def _log(path: Path) -> list[dict]:
-    try:
-        with open(path, newline="") as file:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    except (OSError, ValueError, TypeError, csv.Error):
-        raise ValueError("log.csv is missing or cannot be read") from None
-    if not rows or any(key not in rows[0] for key in LOGGED):
-        raise ValueError("log.csv has no epochs or lacks columns")
-    return rows
-
-
-def _predictions(path: Path) -> tuple[list[str], np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Images, labels (N,) and probabilities (N, C), sorted by image; and the names of the C classes."""
-    try:
-        table = pd.read_csv(path, dtype={"image": str, "label": str}).sort_values("image", kind="stable")
-        names = tuple(table.columns[2:])
-        labels = table["label"].map({name: i for i, name in enumerate(names)}).to_numpy(np.float64)
-        probabilities = table[list(names)].to_numpy(np.float64)
-        images = table["image"].tolist()
-    except (OSError, ValueError, KeyError):
-        raise ValueError("predictions.csv is missing or cannot be read") from None
-    if not images or np.isnan(labels).any() or len(set(images)) < len(images):
-        raise ValueError("predictions.csv has no images, the same one twice, or unknown labels")
-    if not ((probabilities >= 0).all() and (abs(probabilities.sum(1) - 1) < 1e-3).all()):
-        raise ValueError("predictions.csv holds probabilities that do not add up to 1")
-    return images, labels.astype(np.int64), probabilities, names

@@ -1,19 +1,22 @@
 """The three studies: what each varies, and its finished runs -> a table, a figure, and words.
 
-write_page("balance", Path("results/studies"))       # studies/balance.md and studies/plots/balance.png
+write_page("balance", Path("results/studies"), recipe)    # studies/balance.md and studies/plots/balance.png
 """
 
-import csv
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ferlab.analysis import plots, significance
-from ferlab.analysis.runs import STARTS, Group, Result, collect
+from ferlab.analysis import plots, records, significance
+from ferlab.analysis.runs import STARTS, Group, Recipe, Result, collect
 from ferlab.analysis.significance import Claim, bootstrap, interval, scores, words
 from ferlab.analysis.tables import Table, percent
+from ferlab.errors import first_ten
+from ferlab.files import replace_file, shown
 from ferlab.training.imbalance import STRATEGIES
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
@@ -83,20 +86,23 @@ class Cell(NamedTuple):
     predicted: np.ndarray
 
 
-def write_page(name: str, root: Path) -> list[Path]:
+def write_page(name: str, root: Path, recipe: Recipe) -> list[Path]:
     """Write root/<name>.md and its figure from root/<name>/<Model>/<run>/; drawn faces get their own page.
 
     Returns the pages; a kind of data without a finished run has none.
     """
     study, pages = STUDIES[name], []
-    groups, left_out = collect(root / name, varied=[study.option])
+    groups, left_out = collect(root / name, recipe, varied=[study.option])
     for drawn in (False, True):
         if series := by_label(study, [group for group in groups if group.drawn is drawn]):
             page = root / f"{'drawn-' * drawn}{name}.md"
             (root / "plots").mkdir(exist_ok=True)
             text = _page(name, series, root / "plots" / f"{page.stem}.png", left_out)
-            page.write_text(text, encoding="utf-8")
+            replace_file(page, lambda file: file.write(text.encode()))
             pages.append(page)
+    if left_out and not pages:
+        unused = first_ten([f"{folder}: {reason}" for folder, reason in left_out])
+        print(f"note: no run in {root / name} can be used:\n{unused}", file=sys.stderr, flush=True)
     return pages
 
 
@@ -152,9 +158,10 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
         parts += [words(claims), significance.table(claims).markdown()] if claims else []
     caption = f"{title}, mean over the seeds and 95 % intervals"
     if study.axis:
-        plots.study_lines(lines, picture, title=caption, xlabel=study.axis)
+        draw = partial(plots.study_lines, lines, title=caption, xlabel=study.axis)
     else:
-        plots.study_dots(lines, picture, title=caption)
+        draw = partial(plots.study_dots, lines, title=caption)
+    replace_file(picture, draw)
     unused = [f"- `{folder}`: {reason}" for folder, reason in left_out]
     return "\n\n".join(parts + (["## Not used", "\n".join(unused)] if unused else [])) + "\n"
 
@@ -177,8 +184,10 @@ def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple
         for run in settings[study.settings[0]].runs:
             try:
                 answers[run.options["seed"]] = _degraded(run, study.settings[1:])
-            except (OSError, ValueError, KeyError):
-                notes.append(f"{run.folder.name} was not tested on reduced faces: no fitting {DEGRADED}.")
+            except ValueError:
+                notes.append(
+                    f"{shown(run.folder.name)} was not tested on reduced faces: no fitting {DEGRADED}."
+                )
         for setting in study.settings[1:] if answers else ():
             predicted, name = np.stack([found[setting] for found in answers.values()]), study.name(setting)
             cells.append(
@@ -196,8 +205,12 @@ def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple
 
 def _degraded(run: Result, settings: tuple) -> dict[object, np.ndarray]:
     """The classes (N,) that `run` answered at each resolution, in the order of its own test images."""
-    with open(run.folder / DEGRADED, newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: row["image"])
-    if [row["image"] for row in rows] != run.images:
+    header, rows = records.table(run.folder / DEGRADED)
+    image, *columns = (header.index(name) for name in ("image", *map(str, settings)))
+    rows.sort(key=lambda row: row[image])
+    if [row[image] for row in rows] != run.images:
         raise ValueError("other images")
-    return {n: np.array([run.class_names.index(row[str(n)]) for row in rows]) for n in settings}
+    return {
+        n: np.array([run.class_names.index(row[column]) for row in rows])
+        for n, column in zip(settings, columns)
+    }

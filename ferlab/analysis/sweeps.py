@@ -3,14 +3,14 @@
 write_sweep(Path("results/sweeps"))                  # from results/sweeps/<Model>/<run>/
 """
 
-import json
 from collections import defaultdict
 from itertools import product
 from pathlib import Path
 
+from ferlab.analysis import records
 from ferlab.analysis.tables import Table, number
 from ferlab.errors import UserError
-from ferlab.files import write_atomically
+from ferlab.files import shown, write_atomically
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 ABOUT = """\
@@ -40,12 +40,17 @@ def write_sweep(root: Path) -> list[Path]:
     nothing where none has finished.
     """
     trials: dict[tuple[str, str], list[tuple[dict, dict, str]]] = defaultdict(list)
-    for file in sorted(root.glob("*/*/metrics.json")):
-        numbers, options = (json.loads(path.read_text()) for path in (file, file.parent / "options.json"))
-        trials[numbers["model"], numbers["data"]].append((numbers, options, file.parent.name))
-    if not trials:
+    unused = []
+    for folder in sorted(file.parent for file in root.glob("*/*/metrics.json")):
+        try:
+            numbers, options = records.numbers(folder), records.options(folder)
+            trials[numbers["model"], numbers["data"]].append((numbers, options, shown(folder.name)))
+        except records.Unreadable as error:
+            unused.append(f"Not used: `{shown(folder.relative_to(root).as_posix())}`, as {error}.")
+    if not trials and not unused:
         return []
-    tables = "\n\n".join(_table(f"{model}, {data}", found) for (model, data), found in sorted(trials.items()))
+    parts = [_table(f"{model}, {data}", found) for (model, data), found in sorted(trials.items())]
+    tables = "\n\n".join([*parts, *unused])
     page = root / "README.md"
     write_atomically(page, lambda file: file.write(f"{ABOUT}\n\n{tables}\n".encode()))
     print(tables, flush=True)
@@ -68,7 +73,7 @@ def _table(title: str, trials: list[tuple[dict, dict, str]]) -> str:
             *(f"{100 * numbers['val'][key]:.2f}" for key in SCORES),
             number(numbers["val"]["nll"]),
             f"{numbers['best_epoch']} of {numbers['epochs']}",
-            number(numbers["cost"]["train_seconds"] / 60),
+            number((numbers["cost"]["train_seconds"] or 0) / 60),
         ]
         for numbers, options, name in trials
     ]

@@ -39,6 +39,13 @@ def save(path: str | Path, state: dict) -> None:
 
 def read(path: str | Path) -> dict:
     """The dict of a checkpoint, on the CPU, after every check. Raises UserError that names what is wrong."""
+    return checked(path, opened(path))
+
+
+def opened(path: str | Path) -> object:
+    """What a file of torch.save holds, on the CPU: plain data only. Raises UserError where it cannot be
+    opened, or wants to run code.
+    """
     if not os.path.isfile(path):
         raise UserError(f"there is no checkpoint {path}.")
     try:
@@ -46,7 +53,7 @@ def read(path: str | Path) -> dict:
             raise ValueError("torch.save packs nothing; this may unpack to any size")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's, about files that are refused below
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check your rights there.") from None
     except Exception as error:  # a damaged archive raises any of a dozen types, by where it is damaged
@@ -54,15 +61,25 @@ def read(path: str | Path) -> dict:
         if wants:
             raise UserError(
                 f"{path} was not opened: it asks for {wants[1]}, which could run code; "
-                "checkpoints of this suite hold plain data only."
+                "checkpoints of this suite hold plain data only, and of other models their state_dict() is "
+                "taken."
             ) from None
         raise UserError(
             f"{path} ({os.path.getsize(path):,} bytes) is damaged or not a checkpoint; take "
             "another one, or train again."
         ) from None
-    version = state.get("format") if isinstance(state, dict) else None
-    if not isinstance(version, int):
+
+
+def has_format(state: object) -> bool:
+    """Whether it says that it is a checkpoint of this suite."""
+    return isinstance(state, dict) and type(state.get("format")) is int
+
+
+def checked(path: str | Path, state: object) -> dict:
+    """`state`, which the file at `path` holds, after every check of its contents. Raises UserError."""
+    if not has_format(state):
         raise UserError(f"{path} is not a checkpoint of this suite; take one that its train_*.py wrote.")
+    version = state["format"]
     if version != FORMAT:
         raise UserError(
             f"{path} has format {version}, and this version of the suite reads format {FORMAT}; "

@@ -55,6 +55,7 @@ class Report:
         self.say(
             f"{model.built['name']} {start}: {parameters:,} parameters, {self.options.image_size} pixels, "
             f"{self.runtime.describe()}\n{found}\nrun: {self.folder.path}"
+            + (f"\nweights: {model.loaded}" if hasattr(model, "loaded") else "")
         )
 
     def table(self, log: list[dict], best: int) -> None:
