@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from ferlab.data import twins
 from ferlab.data.cache import cache_folder, decoded
 from ferlab.data.layout import Source, find
-from ferlab.data.rafdb import NAME
+from ferlab.data.rafdb import DRAWN, NAME
 from ferlab.data.splits import members
 from ferlab.errors import UserError, command
 from ferlab.files import locked
@@ -118,7 +118,7 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
     are RAF-DB's; and a note where val has twins in train. same: what twins.pairs found, if it was asked.
     """
     first = splits[0]
-    known = {NAME: "RAF-DB's known counts", "drawn faces": "drawn faces, not RAF-DB"}
+    known = {NAME: "RAF-DB's known counts", DRAWN: "drawn faces, not RAF-DB"}
     about = known.get(first.kind, f"NOT RAF-DB's known counts: filed as {first.kind}")
     short = [name[:2] for name in first.class_names]
     short = short if len(set(short)) == len(short) else [f"{name} " for name in first.class_names]

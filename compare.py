@@ -6,6 +6,7 @@ python compare.py --format latex              # prints the tables instead
 """
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,15 +27,14 @@ from ferlab.analysis.runs import STARTS, Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.studies import STUDIES
 from ferlab.analysis.tables import Table, number
-from ferlab.data.rafdb import COUNTS
+from ferlab.data.rafdb import COUNTS, DRAWN, NAME, prefix
 from ferlab.errors import UserError, command, first_ten
 from ferlab.files import read_regular, replace_file
 from models import NAMES
 from train_function import script_options
 
 PUBLISHED = Path(__file__).resolve().parent / "docs" / "published.csv"
-TITLE = "# Results"
-DRAWN_PAGE = "drawn.md"
+TITLE, ON = "# Results", " on "
 MARKS = "<!-- results -->", "<!-- /results -->"
 HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval], computed from each run's
@@ -48,7 +48,9 @@ recipe that its script holds today; such runs are not in the README's table. An 
 probabilities, first over a model's seeds, then over the models; its interval resamples test images only, and
 it is in no paired test. Training compute counts three forward passes for an image, in proportion to the
 pixels of the epoch and to the share of patches that a ViT sees, which is an approximation."""
-DRAWN = "**These are drawn faces, not RAF-DB: the numbers show that everything works and say nothing else.**"
+ON_DRAWN = (
+    "**These are drawn faces, not RAF-DB: the numbers show that everything works and say nothing else.**"
+)
 NOTHING = "There is no finished run on RAF-DB here yet; `python train_ConvNet.py` makes one."
 NO_RECIPE = "No run by a script's own recipe is finished yet; others are in [{0}]({0}/README.md)."
 
@@ -74,22 +76,33 @@ def main() -> None:
         name: collect(args.folder / "studies" / name, script_options, varied=[study.option])[0]
         for name, study in STUDIES.items()
     }
-    real, drawn = (sections([g for g in groups if g.drawn is kind]) for kind in (False, True))
+    by_data = {data: sections([g for g in groups if g.data == data]) for data in (NAME, *_others(groups))}
+    real = by_data[NAME]
     if args.format == "latex":
-        tables = (part for section in real + drawn for part in section.parts() if isinstance(part, Table))
+        parts = (part for found in by_data.values() for section in found for part in section.parts())
+        tables = (part for part in parts if isinstance(part, Table))
         print("\n\n".join(table.latex() for table in tables) or NOTHING)
         return
     text = summary(front(real), args.folder, studies) if real else NOTHING
-    made = pages(studies, real, drawn, left_out)
+    made = pages(studies, by_data, left_out)
     files = {args.folder / name: content for name, content in made.items()}
     if args.readme:
         readme = args.folder.resolve().parent / "README.md"
         files[readme] = rewritten(readme, text).encode()
     replace(args.folder, files)
-    also = f", drawn faces: {args.folder / DRAWN_PAGE}" if drawn else ""
+    also = "".join(f", {data}: {args.folder / page_name(data)}" for data in by_data if data != NAME)
     unused = first_ten([f"{name}: {reason}" for name, reason in left_out])
     print(f"{text}\n\n{args.folder / 'README.md'} has it all{also}; folders not used: {len(left_out)}")
     print(unused, end="\n" * bool(unused))
+
+
+def _others(groups: Sequence[Group]) -> list[str]:
+    return sorted({group.data for group in groups} - {NAME})
+
+
+def page_name(data: str) -> str:
+    """The page of a dataset: README.md for RAF-DB's, drawn.md for drawn faces'."""
+    return "README.md" if data == NAME else f"{prefix(data)[:-1]}.md"
 
 
 def sections(groups: Sequence[Group]) -> list[Section]:
@@ -109,18 +122,13 @@ def front(real: Sequence[Section]) -> list[Section]:
 
 
 def pages(
-    studies: dict[str, list[Group]],
-    real: list[Section],
-    drawn: list[Section],
-    left_out: list[tuple[str, str]],
+    studies: dict[str, list[Group]], by_data: dict[str, list[Section]], left_out: list[tuple[str, str]]
 ) -> dict[str, bytes]:
-    """Both pages and all pictures, by their names in the results' folder; the page of drawn faces only where
-    there are any.
-    """
+    """A page for each dataset, RAF-DB's in any case, and all pictures, by their names in the folder."""
     files = {}
-    for kind, name in ((False, "README.md"), (True, DRAWN_PAGE)):
-        found, picture = (real, drawn)[kind], f"plots/{'drawn-' if kind else ''}overview.png"
-        parts: list[str | Table] = [TITLE + (" on drawn faces" if kind else "")]
+    for kind, found in by_data.items():
+        real, picture = kind == NAME, f"plots/{prefix(kind)}overview.png"
+        parts: list[str | Table] = [TITLE + ("" if real else f"{ON}{kind}")]
         if not found:
             parts.append(NOTHING)
         else:
@@ -129,20 +137,21 @@ def pages(
             hollow = "; hollow: from ImageNet weights" if any(entry["hollow"] for entry in entries) else ""
             title = f"{data}, mean and 95 % interval{hollow}"
             files[picture] = png(overview, entries, title=title)
-            parts += [DRAWN] if kind else ["## The answer", "\n".join(answer(real, studies))]
+            parts += ["## The answer", "\n".join(answer(found, studies))] if real else []
+            parts += [ON_DRAWN] if kind == DRAWN else []
             parts += ["## How to read this", HOW, f"Test set: {data}."]
-            if not kind and found[0].counts.tolist() != list(COUNTS["test"]):
+            if real and found[0].counts.tolist() != list(COUNTS["test"]):
                 parts.append("**These are NOT the known test images of RAF-DB.**")
             parts.append(f"![Scores against cost]({picture})")
         for section in found:
             parts += section.parts()
             files |= {f"plots/{name}": content for name, content in section.pictures().items()}
-        if not kind:
-            parts += ["## Not used, not run", unused(real, left_out)]
+        if real:
+            parts += ["## Not used, not run", unused(found, left_out)]
             parts += ["## What others report on RAF-DB", published(PUBLISHED)]
-        if found or not kind:
+        if found or real:
             text = (part.markdown() if isinstance(part, Table) else part for part in parts)
-            files[name] = ("\n\n".join(text) + "\n").encode()
+            files[page_name(kind)] = ("\n\n".join(text) + "\n").encode()
     return files
 
 
@@ -216,12 +225,11 @@ def rewritten(readme: Path, text: str) -> str:
 
 def replace(folder: Path, files: dict[Path, bytes]) -> None:
     """Write all files, each whole or not at all; then remove earlier ones that no run stands for now."""
-    outdated = [DRAWN_PAGE, "plots/comparison.png"]
-    for kind in (False, True):
-        outdated += [f"plots/{picture_name(kind, start, key)}" for start in STARTS for key in PICTURES]
-        outdated.append(f"plots/{'drawn-' if kind else ''}overview.png")
-    page = folder / "README.md"
+    outdated, page = ["plots/comparison.png"], folder / "README.md"
     try:
+        for data in (NAME, DRAWN, *_paged(folder)):
+            outdated += [f"plots/{picture_name(data, start, key)}" for start in STARTS for key in PICTURES]
+            outdated += [f"plots/{prefix(data)}overview.png", *([page_name(data)] if data != NAME else [])]
         if page.exists() and read_regular(page, limit=len(TITLE)) != TITLE.encode():
             raise UserError(
                 f"{page} is not by compare.py, since it does not begin with {TITLE}, and is not "
@@ -235,6 +243,18 @@ def replace(folder: Path, files: dict[Path, bytes]) -> None:
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be written ({error.strerror}).", code=4) from None
+
+
+def _paged(folder: Path) -> list[str]:
+    """The other datasets that earlier pages in `folder` are about."""
+    begin, found = f"{TITLE}{ON}", []
+    for path in folder.glob("*.md"):
+        with contextlib.suppress(OSError):
+            title = read_regular(path, limit=200).decode(errors="replace").partition("\n")[0]
+            data = title.removeprefix(begin)
+            if title.startswith(begin) and path.name == page_name(data):
+                found.append(data)
+    return found
 
 
 if __name__ == "__main__":

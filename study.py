@@ -4,10 +4,12 @@ python study.py balance --models ConvNet ResNet18 --seeds 0 1 2       # also: re
 python study.py balance --models ConvNet --epochs 10                  # and any option of the train scripts
 python study.py sweep --models ResNet18 --lr 1e-3 2e-3 --weight-decay 0.1 0.5 --epochs 10
 python study.py campaign                                              # every model, every study, compare.py
+python study.py transfer --train raf-db --test fer2013.csv            # trained runs on other data
 
 A sweep tries every combination of the values given, with the test set shut, and ranks them on val. Runs go
 to results/studies/<study>/ and results/sweeps/, tables and figures beside them. Models train from scratch,
-unless --weights imagenet is typed. What was stopped goes on when the same command is typed again.
+unless --weights imagenet is typed; a transfer trains nothing. What was stopped goes on when the same command
+is typed again.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import models
+from evaluate import transfer
 from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
@@ -81,7 +84,7 @@ def main() -> None:
         epilog="Any option of the train scripts may follow, such as --data, --output, --epochs, --device; "
         "in a sweep each with one value or several.",
     )
-    parser.add_argument("study", choices=(*STUDIES, "sweep", "campaign"))
+    parser.add_argument("study", choices=(*STUDIES, "sweep", "campaign", "transfer"))
     parser.add_argument(
         "--models",
         nargs="+",
@@ -101,12 +104,23 @@ def main() -> None:
         help="run the code of a clone in FOLDER, made of the "
         "last commit where there is none yet, so that you can work on meanwhile",
     )
+    add = parser.add_argument_group("transfer").add_argument
+    add(
+        "--train",
+        nargs="+",
+        default=["raf-db"],
+        metavar="DATA",
+        help="what the runs were trained on (raf-db)",
+    )
+    add("--test", nargs="+", default=[], metavar="PATH", help="the data whose test images they answer to")
     args, rest = parser.parse_known_args()
-    args.models = args.models or (models.NAMES if args.study == "campaign" else list(IN_DEPTH))
+    args.models = args.models or (list(IN_DEPTH) if args.study in (*STUDIES, "sweep") else models.NAMES)
     args.seeds = args.seeds or ([0] if args.study == "sweep" else [0, 1, 2])
     for name in args.models:
         if name not in models.NAMES:
             raise UserError(f"there is no model {name}; the six are {', '.join(models.NAMES)}.")
+    if args.study == "transfer":
+        return _transfer(args, rest)
     if args.clone:
         _run_clone(args, rest)
     failed = run(jobs := _plan(args, rest))
@@ -142,6 +156,16 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
         if name in IN_DEPTH
         for setting in STUDIES[study].settings
     ]
+
+
+def _transfer(args: argparse.Namespace, rest: list[str]) -> None:
+    """Evaluate the trained runs on the data that were named."""
+    given = typed(Options, rest)
+    if unknown := set(given) - {"output", "device", "face_size"}:
+        raise UserError(f"a transfer takes --output, --device and --face-size, not {flag(unknown.pop())}.")
+    if not args.test:
+        raise UserError("name the data to test on: python study.py transfer --test PATH ...")
+    transfer(args.models, args.train, args.test, results=Path(given.pop("output", Options.output)), **given)
 
 
 def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:

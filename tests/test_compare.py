@@ -109,7 +109,9 @@ def many(root, model, right, *, seeds=3, **more):
 
 def section(root, *, drawn=False, start="from scratch") -> Section:
     groups, _ = collect(root, script_options)
-    return Section([group for group in groups if group.drawn is drawn and group.start == start])
+    return Section(
+        [group for group in groups if (group.data == "drawn faces") is drawn and group.start == start]
+    )
 
 
 def left_out(root) -> dict[str, str]:

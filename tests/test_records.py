@@ -42,7 +42,7 @@ DAMAGED = {  # the file, what is in it, and what is said of it
     "open quote": ("log.csv", LOG + '1,1,1,1,1,"3\n', "log.csv is no CSV file"),
     "long field": ("log.csv", "x" * 200_000, "log.csv is no CSV file"),
     "no log": ("log.csv", "", "log.csv lacks the column epoch"),
-    "no image": ("predictions.csv", "image,label\n", "predictions.csv has not the columns of two classes or more"),
+    "no image": ("predictions.csv", "image,label\n", "predictions.csv has not the columns of two classes"),
 }
 VALUES = {  # of metrics.json and options.json
     "negative cost": ("metrics.json", ("cost", "latency_ms"), -1.0, "cost.latency_ms -1.0"),

@@ -11,6 +11,7 @@ from ferlab.analysis.runs import STARTS, Group
 from ferlab.analysis.significance import METRICS, Claim, listed
 from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
 from ferlab.analysis.tables import number
+from ferlab.data.rafdb import NAME
 from models import ARCHITECTURES, NAMES, has_imagenet
 
 PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the higher or the lower mean
@@ -125,7 +126,7 @@ def _joined(by_metric: dict[str, str]) -> str:
 def _study(name: str, found: list[Group], *, short: bool) -> dict[str, list[str]]:
     """A sentence for each model and recipe that has finished runs on RAF-DB, by model."""
     study, said = STUDIES[name], defaultdict(list)
-    groups = [group for group in found if not group.drawn]
+    groups = [group for group in found if group.data == NAME]
     for label, settings in by_label(study, groups).items():
         model = next(iter(settings.values())).model
         said[model].append(_series(study, label, settings, short=short))

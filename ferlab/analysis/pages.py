@@ -17,6 +17,7 @@ from ferlab.analysis.metrics import reliability
 from ferlab.analysis.runs import STARTS, Group, Result
 from ferlab.analysis.significance import bootstrap, interval, words
 from ferlab.analysis.tables import Table, number, percent
+from ferlab.data.rafdb import NAME, prefix
 from ferlab.errors import UserError
 
 MAIN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
@@ -65,11 +66,11 @@ class Section:
     """What there is to say about groups of runs on one test set that started alike."""
 
     def __init__(self, groups: list[Group]) -> None:
-        self.groups, self.start, self.drawn = groups, groups[0].start, groups[0].drawn
+        self.groups, self.start, self.dataset = groups, groups[0].start, groups[0].data
         self.labels = groups[0].first.labels
         self.class_names = groups[0].first.class_names
         self.counts = np.bincount(self.labels, minlength=len(self.class_names))
-        self.data = f"{'drawn faces' if self.drawn else 'RAF-DB'}, {len(self.labels):,} test images"
+        self.data = f"{self.dataset}, {len(self.labels):,} test images"
         ranked = sorted(groups, key=lambda group: group.val_macro_f1)
         self.best = {group.model: group for group in ranked}  # of a model's recipes the best on val
         self.chosen = {group.label: group for group in groups if self.best[group.model] is group}
@@ -105,10 +106,12 @@ class Section:
             _cost(self.groups),
             _recipes(self.groups),
         ]
-        about = f", models {self.start}{' on drawn faces' if self.drawn else ''}."
+        about = f", models {self.start}{'' if self.dataset == NAME else f' on {self.dataset}'}."
         first, *rest = (table._replace(caption=table.caption.rstrip(".") + about) for table in tables)
         said = [words(self.claims)] if self.claims else []
-        shown = [f"![{PICTURES[key]}](plots/{picture_name(self.drawn, self.start, key)})" for key in PICTURES]
+        shown = [
+            f"![{PICTURES[key]}](plots/{picture_name(self.dataset, self.start, key)})" for key in PICTURES
+        ]
         return [f"## Models {self.start}", first, *said, *rest, *shown]
 
     def pictures(self) -> dict[str, bytes]:
@@ -133,7 +136,7 @@ class Section:
             "reliability": png(plots.reliability, bins, title=title),
             "curves": png(plots.all_curves, logs, title=f"All runs: {title}"),
         }
-        return {picture_name(self.drawn, self.start, key): picture for key, picture in drawn.items()}
+        return {picture_name(self.dataset, self.start, key): picture for key, picture in drawn.items()}
 
     def entries(self) -> list[dict]:
         """Its points in the picture of scores against cost."""
@@ -157,10 +160,10 @@ def png(draw: Callable, *data, **options) -> bytes:
     return file.getvalue()
 
 
-def picture_name(drawn: bool, start: str, key: str) -> str:
+def picture_name(dataset: str, start: str, key: str) -> str:
     """The file of a section's picture, such as recall-scratch.png."""
     short = {STARTS[0]: "scratch", STARTS[1]: "imagenet", STARTS[2]: "checkpoint"}[start]
-    return f"{'drawn-' if drawn else ''}{key}-{short}.png"
+    return f"{prefix(dataset)}{key}-{short}.png"
 
 
 def machine(run: Result) -> str:

@@ -111,7 +111,7 @@ def log(folder: Path) -> list[dict]:
 
 
 def predictions(folder: Path) -> Answers:
-    """predictions.csv: images, labels and the probabilities, which add up to 1, of the classes in its header."""
+    """predictions.csv: images, labels and probabilities, which add up to 1, of the classes in its header."""
     header, rows = table(folder / "predictions.csv")
     if missing := [key for key in ("image", "label") if key not in header]:
         raise Unreadable(f"predictions.csv lacks the column {missing[0]}")

@@ -23,7 +23,6 @@ RECIPE = (*names("recipe"), "finish")  # a run that was closed early is another 
 ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
 NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
 STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
-KINDS = ("RAF-DB", "drawn faces")
 Recipe = Callable[[str, Sequence[str]], Options]  # what a model's script would train with: script_options
 
 
@@ -43,9 +42,9 @@ class Result:
     test: dict
 
     @property
-    def drawn(self) -> bool:
-        """Whether it saw drawn faces instead of RAF-DB."""
-        return self.numbers["data"] == "drawn faces"
+    def data(self) -> str:
+        """The dataset that it saw: "RAF-DB", "drawn faces", or another one's name."""
+        return self.numbers["data"]
 
     @property
     def start(self) -> str:
@@ -79,7 +78,7 @@ class Group:
     def __post_init__(self) -> None:
         self.runs.sort(key=lambda run: run.options["seed"])
         self.first = self.runs[0]
-        self.model, self.start, self.drawn = self.first.numbers["model"], self.first.start, self.first.drawn
+        self.model, self.start, self.data = self.first.numbers["model"], self.first.start, self.first.data
         changes = self.changed_options = self.first.changed_options(without=self.varied)
         self.label = f"{self.model} ({', '.join(changes)})" if changes else self.model
         self.seeds = ", ".join(str(run.options["seed"]) for run in self.runs)
@@ -122,7 +121,7 @@ class Group:
 
     @property
     def confusion(self) -> np.ndarray:
-        """The confusion matrices of all seeds, added up (7, 7)."""
+        """The confusion matrices of all seeds, added up (C, C)."""
         return np.sum([run.test["confusion_matrix"] for run in self.runs], axis=0)
 
 
@@ -131,8 +130,8 @@ def collect(
 ) -> tuple[list[Group], list[tuple[str, str]]]:
     """The groups in root/<Model>/<run>/, by model; and the folders that were not used, each with the reason.
 
-    Of the runs on RAF-DB, and of those on drawn faces, only the ones on one and the same test set are used:
-    RAF-DB's by its known counts, where there is such a run. Of two runs of one seed the one whose name begins
+    Of the runs on one dataset only the ones on one and the same test set are used: RAF-DB's by its known
+    counts, where there is such a run. Of two runs of one seed the one whose name begins
     with rerun- is left out.
     """
     results, left_out = [], []
@@ -143,21 +142,18 @@ def collect(
                 results.append(_read(folder, recipe))
             except ValueError as error:
                 left_out.append((_name(folder, root), str(error)))
-    kinds = Counter((run.drawn, _test_set(run)) for run in results if run.numbers["data"] in KINDS)
+    kinds = Counter((run.data, _test_set(run)) for run in results)
     official = {kind: n + len(results) * (_counts(kind[1]) == COUNTS["test"]) for kind, n in kinds.items()}
-    usual = {drawn: test for drawn, test in sorted(official, key=official.get)}
+    usual = {data: test for data, test in sorted(official, key=official.get)}
     groups: dict[str, dict[int, Result]] = defaultdict(dict)
     for run in results:
         name = _name(run.folder, root)
-        if run.numbers["data"] not in KINDS:
-            left_out.append((name, f"trained on {run.numbers['data']}, not on RAF-DB"))
-            continue
-        if _test_set(run) != usual[run.drawn]:
+        if _test_set(run) != usual[run.data]:
             images = f"{len(run.images):,} images"
             left_out.append((name, f"tested on another test set ({images}) than the other runs"))
             continue
         data = [run.numbers[key] for key in ("model", "split_hash", "train_hash")]
-        twin = groups[json.dumps([data, run.drawn, run.recipe()])].setdefault(run.options["seed"], run)
+        twin = groups[json.dumps([data, run.data, run.recipe()])].setdefault(run.options["seed"], run)
         if twin is not run:
             left_out.append(
                 (name, f"the recipe and seed of {shown(twin.folder.name)} again; a seed counts once")
@@ -172,7 +168,7 @@ def _tell_apart(groups: list[Group]) -> None:
     """Make labels unique where only the training images or the checkpoint to start from differ."""
 
     def place(group: Group) -> tuple:
-        return group.start, group.drawn, group.label, *(group.first.options[key] for key in group.varied)
+        return group.start, group.data, group.label, *(group.first.options[key] for key in group.varied)
 
     places = [place(group) for group in groups]
     for number, (group, where) in enumerate(zip(groups, places), 1):

@@ -15,6 +15,7 @@ from ferlab.analysis import plots, records, significance
 from ferlab.analysis.runs import STARTS, Group, Recipe, Result, collect
 from ferlab.analysis.significance import Claim, bootstrap, interval, scores, words
 from ferlab.analysis.tables import Table, percent
+from ferlab.data.rafdb import DRAWN, prefix
 from ferlab.errors import first_ten
 from ferlab.files import replace_file, shown
 from ferlab.training.imbalance import STRATEGIES
@@ -87,15 +88,15 @@ class Cell(NamedTuple):
 
 
 def write_page(name: str, root: Path, recipe: Recipe) -> list[Path]:
-    """Write root/<name>.md and its figure from root/<name>/<Model>/<run>/; drawn faces get their own page.
+    """Write root/<name>.md and its figure from root/<name>/<Model>/<run>/; other data get a page each.
 
     Returns the pages; a kind of data without a finished run has none.
     """
     study, pages = STUDIES[name], []
     groups, left_out = collect(root / name, recipe, varied=[study.option])
-    for drawn in (False, True):
-        if series := by_label(study, [group for group in groups if group.drawn is drawn]):
-            page = root / f"{'drawn-' * drawn}{name}.md"
+    for data in sorted({group.data for group in groups}):
+        if series := by_label(study, [group for group in groups if group.data == data]):
+            page = root / f"{prefix(data)}{name}.md"
             (root / "plots").mkdir(exist_ok=True)
             text = _page(name, series, root / "plots" / f"{page.stem}.png", left_out)
             replace_file(page, lambda file: file.write(text.encode()))
@@ -129,7 +130,7 @@ def tested(
 def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tuple[str, str]]) -> str:
     study, some = STUDIES[name], next(iter(next(iter(series.values())).values())).first
     names = some.class_names
-    title = f"{study.title}: {'drawn faces, not RAF-DB' if some.drawn else 'RAF-DB'}"
+    title = f"{study.title}: {'drawn faces, not RAF-DB' if some.data == DRAWN else some.data}"
     parts = [
         f"# {title}",
         study.about,

@@ -10,7 +10,6 @@ Table:            a CSV with the columns image and label, and split if there is 
 import contextlib
 import functools
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -81,7 +80,7 @@ class Source(NamedTuple):
         letters, digits and dashes.
         """
         if self.drawn:
-            return "drawn faces"
+            return rafdb.DRAWN
         counts = self.counts
         for facts in (rafdb, fer2013, affectnet):
             if set(facts.CLASS_NAMES) == set(self.class_names):
@@ -89,13 +88,7 @@ class Source(NamedTuple):
                 known = {split: tuple(n[i] for i in order) for split, n in facts.COUNTS.items()}
                 if counts == known:
                     return facts.NAME
-        stem = self.root.name if self.root.is_dir() else self.root.stem
-        return re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-") or "faces"
-
-    @property
-    def prefix(self) -> str:
-        """What the names of runs on it begin with: nothing on RAF-DB, drawn- on drawn faces."""
-        return {rafdb.NAME: "", "drawn faces": "drawn-"}.get(self.dataset, f"{self.dataset}-")
+        return rafdb.slug(self.root.name if self.root.is_dir() else self.root.stem)
 
 
 def find(path: str | Path) -> Source:
@@ -117,7 +110,7 @@ def prefix(path: str) -> str:
     """What the names of runs on the data at `path` begin with, or on drawn faces where it is the word
     synthetic. Looked up once. UserError as in `find`.
     """
-    return "drawn-" if path == "synthetic" else find(path).prefix
+    return rafdb.prefix(rafdb.DRAWN if path == "synthetic" else find(path).dataset)
 
 
 def _find(path: Path) -> Source:

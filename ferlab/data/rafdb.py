@@ -3,9 +3,23 @@
 from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 """
 
+import re
+
 NAME = "RAF-DB"
 # labels 1..7, minus one
 CLASS_NAMES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
 SIDE = 100  # pixels, both ways
+DRAWN = "drawn faces"  # what stands in the place of a dataset's name where faces are drawn
 LICENCE = "non-commercial research only, no redistribution"
+
+
+def slug(name: str) -> str:
+    """A dataset's name in small letters, digits and dashes, none of those that are taken."""
+    text = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "faces"
+    return f"{text}-faces" if text in ("drawn", "readme", "notes") else text
+
+
+def prefix(dataset: str) -> str:
+    """What names of runs and pages on a dataset begin with: nothing on RAF-DB, drawn- on drawn faces."""
+    return {NAME: "", DRAWN: "drawn-"}.get(dataset, f"{slug(dataset)}-")

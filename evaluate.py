@@ -1,0 +1,158 @@
+"""A trained model on any labelled faces: all numbers, confusion matrix and predictions in one folder.
+
+python evaluate.py results/ConvNet/seed0 --data path/to/fer2013.csv     # results/ConvNet/seed0/on-fer2013/
+
+The data may lie in any layout that the train scripts take, and have other classes than the model: what both
+have counts. `python study.py transfer` does it for all trained models and compares them.
+"""
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import models
+from ferlab.analysis import metrics, plots, records
+from ferlab.analysis.transfer import Cell, write_page
+from ferlab.data.rafdb import SIDE, slug
+from ferlab.errors import UserError, command
+from ferlab.files import write_atomically
+from ferlab.inference.predictor import find
+from ferlab.inference.transfer import Answers, on_device, shared_answers
+from ferlab.training.report import to_csv, to_json
+from ferlab.training.summary import commit
+from RAFDB_dataset import RAFDBDataset, describe, open_source
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run's folder or its .pth")
+    add("--data", required=True, help="folder, .zip or table of labelled faces; or synthetic for drawn ones")
+    add("--split", choices=("test", "val", "train"), default="test", help="default %(default)s")
+    add("--face-size", type=int, default=SIDE, metavar="N", help="scale faces to N x N (default %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--overwrite", action="store_true", help="replace an evaluation that is there already")
+    args = parser.parse_args()
+    if not 8 <= args.face_size <= 512:
+        raise UserError(f"--face-size is {args.face_size}; it must be 8 to 512.")
+    checkpoint = find(args.run)
+    part = RAFDBDataset(open_source(args.data)._replace(face_size=args.face_size), args.split)
+    if (place(checkpoint, part) / "metrics.json").exists() and not args.overwrite:
+        raise UserError(f"{place(checkpoint, part)} is there already; add --overwrite to replace it.")
+    print(describe(part))
+    numbers, _ = evaluate(checkpoint, part, device=args.device)
+    print(said(numbers))
+    print(f"written: {place(checkpoint, part)}")
+
+
+def place(checkpoint: Path, part: RAFDBDataset) -> Path:
+    """Where the evaluation of the run's `checkpoint` on `part` goes: beside the run's own files."""
+    return checkpoint.parent / "-".join(
+        ["on", slug(part.kind), *([part.split] if part.split != "test" else [])]
+    )
+
+
+def evaluate(checkpoint: Path, part: RAFDBDataset, *, device: str = "auto") -> tuple[dict, Answers]:
+    """Evaluate the model of `checkpoint` on a split of any dataset, and write what came out into `place`."""
+    model = on_device(models.load(checkpoint), device)
+    found = shared_answers(model, part)
+    names, folder = found.class_names, place(checkpoint, part)
+    numbers = {
+        "model": model.built["name"],
+        "run": checkpoint.parent.name,
+        "trained_on": model.checkpoint.get("data", "unknown data"),
+        "tested_on": part.kind,
+        "split": part.split,
+        "images_left_out": found.left_out,
+        "scaled_images": part.resized,
+        "test_hash": part.hash,
+        "commit": commit(),
+        "test": metrics.report(found.probabilities, found.labels, names),
+    }
+    rows = zip(found.images, found.labels.tolist(), found.probabilities.tolist())
+    table = [[image, names[label], *(f"{p:.5g}" for p in row)] for image, label, row in rows]
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}).", code=4) from None
+    title = f"{model.built['name']}, trained on {numbers['trained_on']}: {part.kind}, {part.split}"
+    draw = partial(plots.confusion, numbers["test"]["confusion_matrix"], names=names, title=title)
+    write_atomically(folder / "confusion_matrix.png", draw)
+    text = to_csv(["image", "label", *names], table)
+    for name, content in (("predictions.csv", text), ("metrics.json", to_json(numbers))):
+        write_atomically(folder / name, lambda file: file.write(content.encode()))
+    return numbers, found
+
+
+def transfer(
+    names: Sequence[str],
+    train: Sequence[str],
+    test: Sequence[str],
+    *,
+    results: Path,
+    device: str = "auto",
+    face_size: int = SIDE,
+) -> None:
+    """Evaluate every finished run of the models `names` that was trained on one of the datasets `train` on
+    the test images of each path in `test`, and write the page that compares them, transfer.md.
+    """
+    wanted = [slug(name) for name in train]
+    groups: dict[tuple[str, str], list[Path]] = {}
+    others = set()
+    for name in names:
+        for file in sorted((results / name).glob("*/best_model.pth")):
+            with contextlib.suppress(records.Unreadable):
+                data = records.numbers(file.parent)["data"]
+                if slug(data) in wanted:
+                    groups.setdefault((name, data), []).append(file)
+                others.add(slug(data))
+    if not groups:
+        there = f"; there are runs on {', '.join(sorted(others))}" if others else "; train one first"
+        raise UserError(f"no finished run in {results} was trained on {' or '.join(wanted)}{there}.")
+    parts = [RAFDBDataset(open_source(path)._replace(face_size=face_size), "test") for path in test]
+    cells = []
+    for (name, data), files in groups.items():
+        for part in parts:
+            found = []
+            for file in files:
+                numbers, answers = evaluate(file, part, device=device)
+                found.append(answers)
+                score = 100 * numbers["test"]["accuracy"]
+                print(f"{file.parent} on {part.kind}: accuracy {score:.2f} %", flush=True)
+            first, seeds = found[0], ", ".join(file.parent.name for file in files)
+            predicted = np.stack([answers.probabilities.argmax(1) for answers in found])
+            left_out = sum(first.left_out.values())
+            cells.append(
+                Cell(name, data, part.kind, first.class_names, seeds, first.labels, predicted, left_out)
+            )
+    for page in write_page(results / "studies", cells):
+        print(f"written: {page}")
+
+
+def said(numbers: dict) -> str:
+    """The numbers in a few short lines."""
+    test = numbers["test"]
+    low, high = (100 * value for value in test["intervals"]["accuracy"])
+    lines = [
+        f"{numbers['model']}, trained on {numbers['trained_on']}, on {numbers['tested_on']}, "
+        f"{numbers['split']}: {test['n']:,} images",
+        f"accuracy {100 * test['accuracy']:.2f} % (95 % interval {low:.2f} to {high:.2f})",
+        f"balanced accuracy {100 * test['balanced_accuracy']:.2f} %, macro-F1 {100 * test['macro_f1']:.2f} %",
+    ]
+    lines += [
+        f"recall of {name:10} {100 * found['recall']:5.1f} %  of {found['n']:,}"
+        for name, found in test["per_class"].items()
+    ]
+    if numbers["images_left_out"]:
+        left_out = ", ".join(f"{n:,} of {name}" for name, n in numbers["images_left_out"].items())
+        lines.append(f"left out, as the model does not know their class: {left_out}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""A trained model on faces of any dataset, over the classes that both have.
+
+answers = shared_answers(model, RAFDBDataset("fer2013", "test"))     # probabilities (N, C), labels
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from ferlab.data.labels import expression
+from ferlab.errors import UserError
+from ferlab.inference.predictor import probabilities
+
+
+class Answers(NamedTuple):
+    """What a model says of the images whose class it knows."""
+
+    class_names: tuple[str, ...]  # those that both have, by the model's names and in its order
+    images: list[str]
+    labels: np.ndarray  # (N,)
+    probabilities: np.ndarray  # (N, C), of these classes alone: they sum to 1
+    left_out: dict[str, int]  # images of each class that the model does not know
+
+
+def shared_answers(model: nn.Module, part) -> Answers:
+    """The model's answers to a split `part` of a dataset. A class is the same where it has the same name, or
+    both names mean the same expression; of the model's probabilities those of the shared classes are kept,
+    and made to sum to 1. Raises UserError where fewer than two classes are shared.
+    """
+    ours = {expression(name) or name: i for i, name in enumerate(model.class_names)}
+    theirs = [ours.get(expression(name) or name) for name in part.class_names]
+    shared = sorted({i for i in theirs if i is not None})
+    if len(shared) < 2:
+        raise UserError(
+            f"the model knows {', '.join(model.class_names)}, the data have {', '.join(part.class_names)}: "
+            "fewer than two classes are the same."
+        )
+    place = torch.tensor([-1 if i is None else shared.index(i) for i in theirs])
+    labels = place[part.labels]
+    known = labels >= 0
+    if not known.any():
+        raise UserError(f"no image of {part.split} has a class that the model knows.")
+    p = probabilities([model], part.images[known]).double()[:, shared]
+    counts = {name: n for name, n, i in zip(part.class_names, part.counts, theirs) if i is None and n}
+    return Answers(
+        tuple(model.class_names[i] for i in shared),
+        [name for name, keep in zip(part.names, known.tolist()) if keep],
+        labels[known].numpy(),
+        (p / p.sum(1, keepdim=True).clamp(min=1e-12)).numpy(),
+        counts,
+    )
+
+
+def on_device(model: nn.Module, name: str) -> nn.Module:
+    """The model there; "auto" is a GPU where there is one. Raises UserError where it cannot be used."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        return model.to(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the device {name} cannot be used: {reason}; take auto or cpu.") from None
