@@ -4,6 +4,7 @@ from RAFDB_dataset import RAFDBDataset
 train = RAFDBDataset("raf-db-dataset", "train")     # also "val" and "test"; train.images is (N, 3, 100, 100)
 
 python RAFDB_dataset.py raf-db-dataset               # checks the data and says what was found
+python RAFDB_dataset.py my-faces 100                 # the same, faces of any size scaled to 100 x 100
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset
 
 from ferlab.data import twins
 from ferlab.data.cache import cache_folder, decoded
-from ferlab.data.layout import Source, find
+from ferlab.data.layout import KAGGLE, OFFICIAL, Source, find
 from ferlab.data.rafdb import DRAWN, NAME
 from ferlab.data.splits import members
 from ferlab.errors import UserError, command
@@ -119,7 +120,8 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
     """
     first = splits[0]
     known = {NAME: "RAF-DB's known counts", DRAWN: "drawn faces, not RAF-DB"}
-    about = known.get(first.kind, f"NOT RAF-DB's known counts: filed as {first.kind}")
+    unknown = "NOT RAF-DB's known counts" if first.layout.startswith((KAGGLE, OFFICIAL)) else "not RAF-DB"
+    about = known.get(first.kind, f"{unknown}: filed as {first.kind}")
     short = [name[:2] for name in first.class_names]
     short = short if len(set(short)) == len(short) else [f"{name} " for name in first.class_names]
     parts = [
@@ -153,9 +155,10 @@ def open_source(root: str | Path | Source) -> Source:
 
 @command
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        raise UserError("usage: python RAFDB_dataset.py FOLDER_OR_ZIP")
-    source = open_source(sys.argv[1])
+    path, size = (sys.argv[1:] + [""])[:2]
+    if len(sys.argv) not in (2, 3) or path.startswith("-") or not (size or "100").isdigit():
+        raise UserError("usage: python RAFDB_dataset.py FOLDER_OR_ZIP_OR_TABLE [FACE_SIZE]")
+    source = open_source(path)._replace(face_size=int(size or 0))
     splits = [RAFDBDataset(source, split) for split in ("train", "val", "test")]
     same = twins.pairs(*splits)
     print(describe(*splits, same=same))
