@@ -14,12 +14,11 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from ferlab.data import twins
-from ferlab.data.cache import cache_folder, decoded
+from ferlab.data.cache import cache_folder, decoded, take
 from ferlab.data.layout import KAGGLE, OFFICIAL, Source, find
 from ferlab.data.rafdb import DRAWN, NAME
 from ferlab.data.splits import members
@@ -69,8 +68,7 @@ class RAFDBDataset(Dataset):
                 f"without its {len(bad):,} unreadable images {source.root} has no "
                 f"{self.class_names[self.counts.index(0)]} left in {split}. {source.remedy}"
             )
-        self.images = torch.empty(len(keep), 3, source.side, source.side, dtype=torch.uint8)
-        np.take(images, keep, axis=0, out=self.images.numpy(), mode="clip")  # "raise" would copy once more
+        self.images = torch.from_numpy(take(images, keep))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -26,7 +26,7 @@ def test_a_published_run_is_left_alone_and_its_seed_runs_beside_it(options, ther
     refuse("ConvNet", options)
     assert place("ConvNet", replace(options, overwrite=True)) == there
     assert place("ConvNet", replace(options, name="drawn-seed0")) == there
-    (there / "best_model.pth").touch()  # the user's own
+    (there / "last.pth").touch()  # the user's own
     with pytest.raises(UserError, match="drawn-seed0 holds a finished run.*--overwrite"):
         refuse("ConvNet", options)
 

@@ -7,6 +7,7 @@ images, bad, resized = decoded(source, "train", skip_bad=False)
 import functools
 import hashlib
 import json
+import mmap
 import os
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from ferlab.files import locked, replace_file
 
 MODES = ("RGB", "L", "CMYK", "P", "RGBA", "LA", "1")  # 8 bits a channel or fewer: Pillow makes RGB of them
 VERSION = 3
+CHUNK = 4096  # images at a time
 LARGEST = 2048  # pixels a side of a file that is scaled
 BARS = (128, 128, 128)  # beside faces that are no squares
 
@@ -103,25 +105,51 @@ def _cached(source: Source, split: str, folder: Path, *, skip_bad: bool) -> tupl
         raise UserError(f"{count} cannot be used:\n{listed}\n{source.remedy} {advice}")
     if not problems:
         name = f"{place}-{split}-{key}-{resized}-{_checksum(images)}.npy"
-        _write_cache(folder / name, images, f"{place}-{split}-")
+        if _write_cache(folder / name, images, f"{place}-{split}-"):
+            images = np.load(folder / name, mmap_mode="r", allow_pickle=False)
     return images, set(problems), resized
 
 
+def take(images: np.ndarray, indices: list[int]) -> np.ndarray:
+    """A copy of some of the images that `decoded` gave, without a second copy of all of them in memory."""
+    taken = np.empty((len(indices), *images.shape[1:]), np.uint8)
+    for start in range(0, len(indices), CHUNK):
+        part = indices[start : start + CHUNK]
+        np.take(
+            images, part, axis=0, out=taken[start : start + CHUNK], mode="clip"
+        )  # "raise" copies once more
+        _forget(images)
+    return taken
+
+
 def _checksum(images: np.ndarray) -> str:
-    return f"{zlib.crc32(images):08x}"
+    crc = 0
+    for start in range(0, len(images), CHUNK):
+        crc = zlib.crc32(images[start : start + CHUNK], crc)
+        _forget(images)
+    return f"{crc:08x}"
 
 
-def _write_cache(path: Path, images: np.ndarray, family: str) -> None:
+def _forget(images: np.ndarray) -> None:
+    """Let go of the pages of a file in memory: they are read again from the system's cache when needed."""
+    if hasattr(mmap, "MADV_DONTNEED") and isinstance(getattr(images, "_mmap", None), mmap.mmap):
+        images._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def _write_cache(path: Path, images: np.ndarray, family: str) -> bool:
+    """Whether the images could be kept; older ones of the same family go."""
     try:
         for old in path.parent.glob(f"*{family}*"):  # of changed files, or what a killed process left behind
             if old.suffix == ".npy" or time.time() - old.stat().st_mtime > 3600:
                 old.unlink(missing_ok=True)
         replace_file(path, lambda file: np.save(file, images, allow_pickle=False))
+        return True
     except OSError as error:
         print(
             f"note: the decoded images are not cached in {path.parent} ({error.strerror or error})",
             file=sys.stderr,
         )
+        return False
 
 
 def _decode_all(source: Source, rows: list[Row], images: np.ndarray) -> tuple[dict[int, str], int]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ferlab.data import rafdb
 from ferlab.errors import UserError
 from ferlab.files import write_atomically
 from ferlab.training.augment import MEAN, STD
@@ -183,6 +184,7 @@ def save_model(path: Path, state: dict, weights: dict, **more) -> None:
     keys = ("model", "class_names", "options", "split_hash", "train_hash", "data")
     about = {key: state[key] for key in keys}
     best = {key: value for key, value in state["best"].items() if key != "weights"}
+    about |= {"licence": f"weights: {rafdb.LICENCE}"} if state["data"] == rafdb.NAME else {}
     save(path, {**about, "weights": weights, "best": best, "normalisation": NORMALISATION, **more})
 
 

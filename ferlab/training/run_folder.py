@@ -85,13 +85,13 @@ class RunFolder:
 
 def place(name: str, options) -> Path:
     """The folder of a run of the model `name`. A seed whose finished run came with the repository, that is
-    without a checkpoint, is run beside it. Raises UserError where --name cannot be used.
+    without a last.pth, is run beside it. Raises UserError where --name cannot be used.
     """
     if options.name in (".", "..") or set(options.name) & {"/", "\\"}:
         raise UserError(f"--name {options.name} must be the name of a folder; --output says where it is.")
     runs = Path(options.output) / name
     usual = runs / f"{prefix(options.data)}seed{options.seed}"
-    published = (usual / "metrics.json").is_file() and not (usual / "best_model.pth").is_file()
+    published = (usual / "metrics.json").is_file() and not (usual / "last.pth").is_file()
     if published and not options.overwrite:
         usual = runs / f"rerun-{usual.name}"
     return runs / options.name if options.name else usual
