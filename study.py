@@ -31,7 +31,7 @@ from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
-from ferlab.cli import flag, typed
+from ferlab.cli import flag, number, typed
 from ferlab.data.layout import is_drawn
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import Stopped, UserError, command
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument(
         "--seeds",
         nargs="+",
-        type=int,
+        type=number(int),
         metavar="N",
         help="default 0 1 2; 0 in a sweep; a campaign's studies take the first two",
     )
