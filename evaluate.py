@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-import models
 from ferlab.analysis import metrics, plots, records
 from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
@@ -24,6 +23,7 @@ from ferlab.inference.predictor import find
 from ferlab.inference.transfer import Answers, on_device, shared_answers
 from ferlab.training.report import to_csv, to_json
 from ferlab.training.summary import commit
+from models import load
 from RAFDB_dataset import RAFDBDataset, describe, open_source
 
 
@@ -59,7 +59,7 @@ def place(checkpoint: Path, part: RAFDBDataset) -> Path:
 
 def evaluate(checkpoint: Path, part: RAFDBDataset, *, device: str = "auto") -> tuple[dict, Answers]:
     """Evaluate the model of `checkpoint` on a split of any dataset, and write what came out into `place`."""
-    model = on_device(models.load(checkpoint), device)
+    model = on_device(load(checkpoint), device)
     found = shared_answers(model, part)
     names, folder = found.class_names, place(checkpoint, part)
     numbers = {

@@ -24,17 +24,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import models
 from evaluate import transfer
 from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
-from ferlab.cli import flag, typed
+from ferlab.cli import flag, number, typed
 from ferlab.data.layout import prefix
 from ferlab.errors import Stopped, UserError, command
 from ferlab.files import write_atomically
@@ -43,6 +43,7 @@ from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.run_folder import place
 from ferlab.training.runtime import start
+from models import ARCHITECTURES, NAMES, load
 from RAFDB_dataset import RAFDBDataset
 from train_function import evaluate, script_options
 
@@ -94,7 +95,7 @@ def main() -> None:
     parser.add_argument(
         "--seeds",
         nargs="+",
-        type=int,
+        type=number(int),
         metavar="N",
         help="default 0 1 2; 0 in a sweep; a campaign's studies take the first two",
     )
@@ -114,11 +115,11 @@ def main() -> None:
     )
     add("--test", nargs="+", default=[], metavar="PATH", help="the data whose test images they answer to")
     args, rest = parser.parse_known_args()
-    args.models = args.models or (list(IN_DEPTH) if args.study in (*STUDIES, "sweep") else models.NAMES)
+    args.models = args.models or (list(IN_DEPTH) if args.study in (*STUDIES, "sweep") else NAMES)
     args.seeds = args.seeds or ([0] if args.study == "sweep" else [0, 1, 2])
     for name in args.models:
-        if name not in models.NAMES:
-            raise UserError(f"there is no model {name}; the six are {', '.join(models.NAMES)}.")
+        if name not in NAMES:
+            raise UserError(f"there is no model {name}; the six are {', '.join(NAMES)}.")
     if args.study == "transfer":
         return _transfer(args, rest)
     if args.clone:
@@ -146,7 +147,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
             for name in args.models
             for setting in STUDIES[args.study].settings
         ]
-    names = sorted(args.models, key=models.NAMES.index)  # cheapest first
+    names = sorted(args.models, key=NAMES.index)  # cheapest first
     jobs = [_job(name, seed, rest) for seed in args.seeds for name in names]
     return jobs + [
         _job(name, seed, ["--epochs", str(IN_DEPTH[name]), *rest], study, setting)
@@ -223,14 +224,14 @@ def run(jobs: list[Job]) -> list[Job]:
     print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {new} new; {_left(jobs)}", flush=True)
     _say_where_it_stands(jobs)
     failed = []
-    with Interrupt() as interrupt:
+    with Interrupt(command=shlex.join(["python", *sys.argv])) as interrupt:
         for study, part in groupby(enumerate(jobs, 1), key=lambda item: item[1].study):
             try:
                 for number, job in part:
                     if not job.finished and not _train(job, jobs, f"[{number}/{len(jobs)}]", interrupt):
                         failed.append(job)
                     if study == "resolution" and job.finished:
-                        _test_degraded(job)
+                        _test_degraded(job, interrupt)
             finally:
                 root, pages = job.folder.parents[1], []
                 if study:
@@ -267,7 +268,7 @@ def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
     with tempfile.TemporaryFile() as output:
         # a session of its own: Ctrl-C reaches this process only, which passes it on once
         child = subprocess.Popen(
-            [sys.executable, str(HERE / models.ARCHITECTURES[job.model].script), *job.argv, *mode],
+            [sys.executable, str(HERE / ARCHITECTURES[job.model].script), *job.argv, *mode],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -341,20 +342,22 @@ def _show(line: str, *, last: bool) -> None:
         print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, end="\n" if last else "", flush=True)
 
 
-def _test_degraded(job: Job) -> None:
+def _test_degraded(job: Job, interrupt: Interrupt) -> None:
     """Write what the run's model, trained at 100 pixels, answers to reduced test images."""
     settings, path = STUDIES["resolution"].settings, job.folder / DEGRADED
     checkpoint = job.folder / "best_model.pth"
     if job.options.resolution != settings[0] or path.exists() or not checkpoint.exists():
         return
-    model, test = models.load(checkpoint), RAFDBDataset(job.options.data, "test")
+    model, test = load(checkpoint), RAFDBDataset(job.options.data, "test")
     runtime = start(job.options.device, job.options.amp)
+    check = partial(interrupt.check, f"while {job.folder} was tested on reduced faces")
     model.to(runtime.device)
     names = test.class_names
     answers = [test.names, [names[label] for label in test.labels.tolist()]]
     for pixels in settings[1:]:
         batches = Batches(test.images, test.labels, model.built["image_size"], runtime, resolution=pixels)
-        answers.append([names[i] for i in evaluate(model, batches)["logits"].argmax(1).tolist()])
+        logits = evaluate(model, batches, check=check)["logits"]
+        answers.append([names[i] for i in logits.argmax(1).tolist()])
     lines = [["image", "label", *settings[1:]], *zip(*answers)]
     write_atomically(
         path, lambda file: file.write("".join(f"{','.join(map(str, line))}\n" for line in lines).encode())

@@ -3,9 +3,11 @@
 from ferlab import Recognizer        # a photo -> its faces and their expressions
 """
 
+from ferlab.errors import while_importing
 from ferlab.versions import check
 
 check()  # here, since with an old torch the next import already fails
+while_importing()
 
 
 def __getattr__(name: str):

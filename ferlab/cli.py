@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ferlab.errors import UserError
@@ -110,7 +110,7 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "", used: T |
         elif isinstance(f.default, bool):
             group.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
         else:
-            group.add_argument(name, type=type(f.default), metavar=f.name.upper(), help=text)
+            group.add_argument(name, type=number(type(f.default)), metavar=f.name.upper(), help=text)
     known, unknown = parser.parse_known_args(argv)
     if unknown:
         wrong = unknown[0].split("=")[0]
@@ -142,18 +142,49 @@ def _brought(wrong: str) -> str:
     return f"use {text}" if text.startswith("--") else text
 
 
+def number(kind: type[T]) -> Callable[[str], T]:
+    """What argparse makes an int or a float with, from plain digits only: Python itself also takes 1_0 for
+    10, and 1e-400 for 0. Text is taken as it is.
+    """
+
+    def parse(text: str) -> T:
+        value = kind(text)
+        if kind is not str and (not text.isascii() or "_" in text):
+            raise ValueError
+        if kind is float and value == 0 and set("123456789") & set(text.lower().split("e")[0]):
+            raise argparse.ArgumentTypeError(f"{text} is too small, and would be taken for 0")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse's messages say it
+    return parse
+
+
 def restored(cls: type[T], found: object) -> T:
     """The options that a checkpoint holds. Raises UserError where they are not this version's."""
-    default = {f.name: f.default for f in dataclasses.fields(cls)}
     if not isinstance(found, dict):
         raise UserError("the checkpoint holds no options; resume from a last.pth of this suite.")
-    for key, value in found.items():
-        if type(value) not in (type(default.get(key)), {float: int}.get(type(default.get(key)))):
-            raise UserError(
-                f"the checkpoint has the option {key} = {value!r}, which this version does not; "
-                "go on with the version that wrote it."
-            )
+    unknown = [key for key in found if key not in cls.__dataclass_fields__]
+    if wrong := stored_wrong(cls, found) or unknown and f"has the option {unknown[0]!r}":
+        raise UserError(
+            f"the checkpoint {wrong}, which this version does not take; go on with the version that wrote it."
+        )
     return cls(**found)
+
+
+def stored_wrong(cls: type, found: dict) -> str:
+    """What is wrong with options that a file holds, as "has epochs = -1" and why; nothing where all is well.
+    Those that this version does not know may have any value.
+    """
+    default = {f.name: f.default for f in dataclasses.fields(cls)}
+    for key, value in found.items():
+        kind = type(default.get(key, value))
+        if type(value) not in (kind, {float: int}.get(kind)) or not isinstance(key, str):
+            return f"has the option {ascii(key)[:40]} = {ascii(value)[:40]}"
+    try:
+        check(cls(**{key: value for key, value in found.items() if key in default}))
+    except UserError as error:
+        return f"has an option that cannot be ({str(error).rstrip('.')})"
+    return ""
 
 
 def check(options) -> None:
@@ -166,6 +197,8 @@ def check(options) -> None:
             close = [meant] if meant in rules["choices"] else close
             hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(rules['choices'])}."
             raise UserError(f"{flag(f.name)} {value} is not a valid value; {hint}")
+        if value == "" != f.default:
+            raise UserError(f"{flag(f.name)} is empty; type a value, or leave it out for {f.default}.")
         low, high = rules["low"], rules["high"]
         too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
         if too_low or too_high or value == math.inf:

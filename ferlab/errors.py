@@ -52,14 +52,24 @@ def first_of_each(problems: dict[str, list[str]], *, lines: int = 8) -> str:
 
 def command(main):
     """Decorate a script's main(): a UserError becomes its message on stderr and its exit code, and so do what
-    the system refuses (4) and a Ctrl-C that nobody waits for (130).
+    the system refuses (4) and a Ctrl-C that nobody waits for (130). Where nobody reads the output any more,
+    as behind `| head`, it ends without a word (141).
     """
 
     @functools.wraps(main)
     def run(*args, **kwargs):
+        if signal.getsignal(signal.SIGINT) is _leave:  # all is imported
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            sys.excepthook = sys.__excepthook__
         sys.stdout, sys.stderr = (_speakable(stream) for stream in (sys.stdout, sys.stderr))
         try:
-            return main(*args, **kwargs)
+            result = main(*args, **kwargs)
+            sys.stdout.flush()  # now, as Python itself would do it too late to be caught
+            return result
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)  # 128 + SIGPIPE
         except UserError as error:
             label, text, code = "stopped" if isinstance(error, Stopped) else "error", str(error), error.code
         except KeyboardInterrupt:
@@ -71,6 +81,36 @@ def command(main):
         sys.exit(code)
 
     return run
+
+
+def while_importing() -> None:
+    """Until main() of one of the suite's scripts begins, let a Ctrl-C, and memory that ends while torch is
+    loaded, be one line, too. Other programs that import the suite are left as they are.
+    """
+    file = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    ours = os.path.dirname(os.path.realpath(file)) == os.path.dirname(
+        os.path.dirname(os.path.realpath(__file__))
+    )
+    if file and ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+        sys.excepthook = _explain
+
+
+def _leave(number: int, _frame) -> None:
+    sys.stderr.write("stopped: at once, by Ctrl-C.\n")
+    sys.stderr.flush()
+    os._exit(128 + number)  # an exception might be taken for a failed import, somewhere on the way
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace) -> None:
+    full = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+    if issubclass(kind, MemoryError) or any(sign in str(error) for sign in full):
+        sys.stderr.write(
+            "error: this process may not use enough memory to load torch; raise its limit (ulimit -v), or "
+            "close other programs.\n"
+        )
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _speakable(stream):

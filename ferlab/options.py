@@ -52,7 +52,7 @@ class Options:
     data: str = machine("raf-db-dataset", "folder or .zip of RAF-DB; or synthetic for drawn faces")
     output: str = machine("results", "folder for the runs")
     name: str = machine("", "name of the run (default seed<seed>, on other data <data>-seed<seed>)")
-    device: str = machine("auto", "auto, cpu, cuda or cuda:N")
+    device: str = machine("auto", "auto, cpu, cuda, cuda:N, mps (Apple) or xpu (Intel)")
     compile: bool = machine(False, "torch.compile the model (pays back in long runs on a GPU)")
     resume: str = machine("", "go on from the run's last.pth, or from the checkpoint PATH")
     finish: bool = machine(False, "with --resume: train no further, evaluate and finish what is there")

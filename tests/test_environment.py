@@ -2,8 +2,12 @@
 
 import json
 import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,3 +137,63 @@ def test_a_notebook_outside_the_repository_says_where_it_belongs(tmp_path, name)
     source = next("".join(cell) for cell in cells if "from ferlab" in "".join(cell))
     done = python("-c", source.replace("%matplotlib inline", ""), path=tmp_path, cwd=tmp_path)
     assert done.stderr == "Open this notebook in the suite's own folder, beside RAFDB_dataset.py.\n"
+
+
+@pytest.mark.parametrize("name", ["train_ConvNet.py", "predict.py", "compare.py", "study.py"])
+def test_ctrl_c_while_torch_is_imported_is_one_line(tmp_path, name):
+    """A torch that waits stands for a slow disk: the signal surely arrives while it is imported."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text(
+        "import time\nopen('here', 'w').close()\ntry:\n    time.sleep(60)\n"
+        "except BaseException as error:\n    raise ImportError('swallowed') from error\n"
+    )
+    shutil.copytree(ROOT / "ferlab", tmp_path / "suite/ferlab")
+    shutil.copytree(ROOT / "models", tmp_path / "suite/models")
+    for file in [*ROOT.glob("*.py"), ROOT / "requirements.txt"]:
+        shutil.copy(file, tmp_path / "suite")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    argv = [sys.executable, str(tmp_path / "suite" / name)]
+    process = subprocess.Popen(argv, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "here").exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert (
+        process.communicate(timeout=30)[1] == "stopped: at once, by Ctrl-C.\n" and process.returncode == 130
+    )
+
+
+def test_other_programs_keep_their_ctrl_c():
+    code = (
+        "import signal, sys, ferlab; print(signal.getsignal(2) is signal.default_int_handler, sys.excepthook)"
+    )
+    done = python("-c", code, path=ROOT)
+    assert done.stdout.startswith("True <built-in function excepthook>"), done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the address space")
+def test_too_little_memory_to_load_torch_is_one_line():
+    def little():
+        resource.setrlimit(resource.RLIMIT_AS, (700 << 20,) * 2)
+
+    argv = [sys.executable, "train_ConvNet.py"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, preexec_fn=little)
+    assert done.returncode == 1 and done.stderr.startswith(
+        "error: this process may not use enough memory to "
+    )
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_output_that_nobody_reads_ends_without_a_word(tmp_path):
+    """As compare.py --format latex | head: what is printed first waits in Python's own buffer."""
+    script = tmp_path / "talk.py"
+    script.write_text(
+        "from ferlab.errors import command\n@command\ndef main():\n    print('x' * COUNT)\nmain()\n"
+    )
+    for count in (10, 1_000_000):
+        script.write_text(script.read_text().replace("COUNT", str(count)))
+        reading, writing = os.pipe()
+        os.close(reading)
+        argv, environment = [sys.executable, str(script)], {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(argv, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (141, "")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from test_resume import contents, stopped_in_epoch_2
-from test_train import RECIPES, folder, rows, run
+from test_train import RECIPES, folder, rows, run, stop_at_epoch
 
 import models
 import train_function
 from ferlab.analysis.runs import collect
-from ferlab.errors import UserError
+from ferlab.errors import Stopped, UserError
 from ferlab.inference.predictor import probabilities
 from ferlab.training.checkpoint import read, save
 from RAFDB_dataset import RAFDBDataset
@@ -111,3 +111,11 @@ def test_last_pth_answers_as_its_log_says(options, drawn):
     save(last, state | {"ema": [1]})
     with pytest.raises(UserError, match="holds no averaged weights"):
         models.load(last)
+
+
+def test_a_signal_in_the_last_evaluation_is_not_made_to_wait_for_its_end(options):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match="in the last evaluation"):
+        stop_at_epoch(patch, 2)  # the second evaluation of a run of one epoch
+        run(options, epochs=1)
+    assert not Path(folder(options), "metrics.json").exists()
+    assert run(options, epochs=1, resume="last")["finished"] == "all epochs done"

@@ -53,7 +53,7 @@ VALUES = {  # of metrics.json and options.json
     "no images": ("metrics.json", ("counts", "train"), [0] * 7, "no counts.train"),
     "lines": ("metrics.json", ("environment", "cpu"), "a\nchip", "lacks environment.cpu"),
     "test": ("metrics.json", ("test",), None, "a test that is not what it should be"),
-    "seed": ("options.json", ("seed",), [1], "options.json has seed [1], which is no int"),
+    "seed": ("options.json", ("seed",), [1], "options.json has the option 'seed' = [1]"),
     "balance": ("options.json", ("balance",), "$\\x$", "--balance $\\x$ is not a valid value"),
     "epochs": ("options.json", ("epochs",), 0, "--epochs is 0"),
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from test_train import RECIPES, TIMES, folder, rows, run, stop_at_epoch, stop_at_step
 
 import ferlab.analysis.metrics
@@ -20,6 +21,7 @@ import train_function
 from ferlab.errors import Stopped, UserError
 from ferlab.training.checkpoint import read, save
 from ferlab.training.run_folder import resume_command
+from RAFDB_dataset import load_splits
 from train_function import parse
 
 SIZES = {"ConvNet": 40, "ResNet18": 32, "VGG16": 32, "GoogLeNet": 32, "ViT-B16": 32, "ViT-mod": 20}
@@ -113,6 +115,28 @@ def test_other_data_is_refused_on_resume(options, monkeypatch):
         run(options)
     with pytest.raises(UserError, match="another training images"):
         run(options, resume="last", train_fraction=0.5)
+
+
+def test_other_pixels_under_the_same_names_are_refused_on_resume(options, tree, tmp_path):
+    options = replace(options, data=str(tree))
+    stopped_in_epoch_2(options)
+    before = contents(folder(options))
+    for split, what in (("train", "training"), ("test", "test")):
+        file = sorted((tree / "DATASET" / split).glob("*/*.jpg"))[0]
+        original = file.read_bytes()
+        with Image.open(file) as image:
+            image.rotate(180).save(file)
+        if split == "train" and file.name.replace("_aligned", "") in load_splits(options)[1].names:
+            what = "val"
+        with pytest.raises(UserError, match=f"{what} images of the same names and other pixels; put back"):
+            run(options, resume="last")
+        file.write_bytes(original)
+        assert before == contents(folder(options))
+    path = f"{folder(options)}/last.pth"
+    older = read(path)
+    del older["pixels"]
+    save(path, older)
+    assert run(options, resume="last")["epochs"] == 3
 
 
 @pytest.mark.parametrize("name", EVERY)

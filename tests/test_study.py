@@ -21,6 +21,7 @@ from ferlab.analysis.studies import STUDIES, write_page
 from ferlab.data.layout import prefix
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.training.interrupt import Interrupt
 from train_function import script_options
 
 ROOT = Path(__file__).parents[1]
@@ -175,7 +176,7 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, draw
     (first / "degraded.csv").unlink()
     words = ["--data", str(drawn), "--output", str(tmp_path), *FEW]
     job = study._job("ConvNet", 0, words, "resolution", 100)
-    study._test_degraded(job)
+    study._test_degraded(job, Interrupt())
     with open(first / "degraded.csv") as degraded, open(first / "predictions.csv") as predictions:
         for again, row in zip(csv.DictReader(degraded), csv.DictReader(predictions), strict=True):
             assert (again["image"], again["label"]) == (row["image"], row["label"])

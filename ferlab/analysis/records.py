@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-from dataclasses import fields
 from pathlib import Path
 from types import NoneType
 from typing import NamedTuple
@@ -18,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ferlab import cli
-from ferlab.errors import UserError
 from ferlab.files import read_regular
 from ferlab.options import Options
 
@@ -60,18 +58,11 @@ class Answers(NamedTuple):
 def options(folder: Path) -> dict:
     """options.json: those that this version knows have the right type and a value that it allows."""
     found = _json(folder / "options.json")
-    known = {f.name: f.default for f in fields(Options)}
     for key in ("seed", "epochs", "weights"):
         if key not in found:
             raise Unreadable(f"options.json lacks {key}")
-    for key in known.keys() & found.keys():
-        kinds = (int, float) if type(known[key]) is float else (type(known[key]),)
-        if type(found[key]) not in kinds:
-            raise Unreadable(f"options.json has {key} {_short(found[key])}, which is no {kinds[-1].__name__}")
-    try:
-        cli.check(Options(**{key: value for key, value in found.items() if key in known}))
-    except UserError as error:
-        raise Unreadable(f"options.json: {error}") from None
+    if wrong := cli.stored_wrong(Options, found):
+        raise Unreadable(f"options.json {wrong}")
     return found
 
 

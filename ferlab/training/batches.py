@@ -39,7 +39,7 @@ class Batches:
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         if resolution:
             images = degrade(images, resolution)
-        self.resident = runtime.device.type == "cpu" or images.nbytes <= share * torch.cuda.mem_get_info()[0]
+        self.resident = runtime.device.type != "cuda" or images.nbytes <= share * torch.cuda.mem_get_info()[0]
         self.images = images.to(runtime.device) if self.resident else images
         self._copying = None if self.resident else torch.cuda.Stream()
 

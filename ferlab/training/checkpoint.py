@@ -19,9 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ferlab import cli
 from ferlab.data import rafdb
 from ferlab.errors import UserError
 from ferlab.files import write_atomically
+from ferlab.options import Options
 from ferlab.training.augment import MEAN, STD
 
 FORMAT = 2
@@ -133,6 +135,14 @@ def _check_contents(path: str | Path, state: dict) -> None:
         raise UserError(
             f"{path} was trained with the normalisation {state['normalisation']}; this suite has "
             f"{NORMALISATION} and takes no other."
+        )
+    options, best = state.get("options", {}), state.get("best", {"macro_f1": 0.0})
+    if not isinstance(options, dict) or (wrong := cli.stored_wrong(Options, options)):
+        wrong = wrong if isinstance(options, dict) else "holds options that are none"
+        raise UserError(f"{path} {wrong}; take another one, or the version of the suite that wrote it.")
+    if not isinstance(best, dict) or type(best.get("macro_f1")) not in (int, float):
+        raise UserError(
+            f"{path} does not fit this version of the suite: it has no best epoch; take another one."
         )
     temperature = state.get("temperature", 1.0)
     if type(temperature) is not float or not 0.01 <= temperature <= 100:

@@ -21,6 +21,7 @@ import torchvision
 from torch import nn
 
 from ferlab.errors import UserError
+from ferlab.training.device import amp_dtype, choose, gpu, lacks, wait
 
 
 @dataclass
@@ -91,15 +92,14 @@ class Runtime:
 
     def synchronize(self) -> None:
         """Wait for the device; only for clocks."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        wait(self.device)
 
     @contextlib.contextmanager
     def errors_in_words(self, *, batch_size: int, image_size: int) -> Iterator[None]:
         """What torch says of batches that are too large or too small becomes a UserError."""
         try:
             yield
-        except (MemoryError, RuntimeError, ValueError) as error:
+        except (MemoryError, RuntimeError, TypeError, ValueError) as error:
             if words := self._in_words(error, batch_size, image_size):
                 raise UserError(words) from None
             raise
@@ -122,7 +122,7 @@ class Runtime:
             return f"--compile does not work here ({first}); leave it out."
         if self.world_size > 1 and "by peer" in str(error):
             return "another of the processes has ended, and says why."
-        return ""
+        return lacks(self.device, error)
 
     def leave(self) -> None:
         """Leave torchrun's group, if this process is in one."""
@@ -131,16 +131,12 @@ class Runtime:
 
     def describe(self) -> str:
         """Device, precision and processes in a few words."""
-        if self.device.type == "cuda":
-            name = torch.cuda.get_device_name(self.device)
-        else:
-            name = f"CPU, {torch.get_num_threads()} threads"
+        name = gpu(self.device) or f"CPU, {torch.get_num_threads()} threads"
         return f"{name}, {self.precision}" + (f", {self.world_size} processes" if self.world_size > 1 else "")
 
     def environment(self) -> dict:
         """Hardware and versions, for metrics.json and the benchmarks' files."""
         known = getattr(torch.cpu, "get_capabilities", dict)()
-        gpu = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None
         return {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -150,8 +146,8 @@ class Runtime:
             "cpu": known.get("cpu_name") or platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "gpu": gpu,
-            "cuda": torch.version.cuda if gpu else None,
+            "gpu": gpu(self.device),
+            "cuda": torch.version.cuda if self.device.type == "cuda" else None,
             "device": self.device.type,
             "precision": self.precision,
             "processes": self.world_size,
@@ -161,26 +157,13 @@ class Runtime:
 def start(device: str = "auto", amp: str = "auto", *, seed: int = 0, deterministic: bool = False) -> Runtime:
     """Choose device and precision, seed everything, join torchrun's group if there is one.
 
-    device: auto, cpu, cuda or cuda:N. amp: auto (bf16 where the chip computes it natively, else fp16 on CUDA
-    and fp32 on a CPU), bf16, fp16 or off. Raises UserError for what this machine does not have.
+    device: auto, cpu, cuda, cuda:N, mps or xpu. amp: auto (bf16 where the chip computes it natively, else
+    fp16 on CUDA and fp32 elsewhere), bf16, fp16 or off. Raises UserError for what this machine lacks.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"--device {device} is not a valid value; use auto, cpu, cuda or cuda:0.") from None
-    if chosen.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {device} is not supported; use auto, cpu, cuda or cuda:0.")
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"--device {device}: torch {torch.__version__} sees no CUDA device here; use --device cpu."
-        )
-    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
-        raise UserError(
-            f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, counted from 0."
-        )
+    chosen = choose(device)
     rank, world_size = launched()
+    if world_size > 1 and chosen.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {device} takes one process; start the script without torchrun.")
     _keep_memory()
     if chosen.type == "cuda":
         if world_size > 1:
@@ -202,7 +185,7 @@ def start(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
     torch.backends.cudnn.deterministic = deterministic
     torch.set_float32_matmul_precision("high")  # TF32 for what stays fp32
     torch.backends.cudnn.allow_tf32 = True
-    runtime = Runtime(chosen, _amp_dtype(chosen, amp), rank, world_size)
+    runtime = Runtime(chosen, amp_dtype(chosen, amp), rank, world_size)
     if world_size > 1 and not dist.is_initialized():
         dist.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo", timeout=datetime.timedelta(minutes=10)
@@ -262,23 +245,3 @@ def generator(*numbers: int) -> torch.Generator:
     """A CPU generator seeded from some small numbers."""
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator().manual_seed(seed)
-
-
-def _amp_dtype(device: torch.device, amp: str) -> torch.dtype | None:
-    if amp == "auto":
-        if device.type == "cuda":
-            amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        else:
-            amp = "bf16" if _cpu_has_bf16() else "off"
-    if amp == "fp16" and device.type == "cpu":
-        raise UserError("--amp fp16 needs a GPU; on a CPU use --amp bf16 or --amp off.")
-    try:
-        return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
-    except KeyError:
-        raise UserError(f"--amp {amp} is not a valid value; use auto, bf16, fp16 or off.") from None
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 natively (AVX512-BF16 or AMX); emulated, it is slower than fp32."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch only
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

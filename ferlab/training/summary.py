@@ -87,8 +87,8 @@ def commit() -> str | None:
 
 def peak_memory(runtime: Runtime) -> float | None:
     """The largest memory in MiB, of the GPU or of this process, where the system tells."""
-    if runtime.device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
+    if runtime.device.type in ("cuda", "xpu"):  # mps shares the process's memory
+        return torch.get_device_module(runtime.device.type).max_memory_allocated() / 2**20
     try:
         import resource
     except ImportError:  # Windows

@@ -1,0 +1,98 @@
+"""--device by name; mps and xpu as far as a machine without them can tell: torch's own errors, and a fake."""
+
+import types
+
+import pytest
+import torch
+from scripts import run as script
+
+from ferlab.errors import UserError
+from ferlab.training import device as devices
+from ferlab.training.runtime import Runtime, start
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("mps", "sees no MPS device here; use --device cpu"),
+        ("xpu", "sees no XPU device here"),
+        ("meta", "is not supported; use auto, cpu, cuda or cuda:N; mps on an Apple chip"),
+        ("gpu", "is not a valid value; use auto"),
+    ],
+)
+def test_what_is_not_here_is_said(monkeypatch, name, said):
+    for kind in devices.THERE:
+        monkeypatch.setitem(devices.THERE, kind, lambda: False)
+    with pytest.raises(UserError, match=f"--device {name}.*{said}"):
+        devices.choose(name)
+
+
+def fake(monkeypatch, kind: str) -> list[str]:
+    """Torch with a device of this kind, which computes nothing; what was asked of its module."""
+    asked = []
+    module = types.SimpleNamespace(
+        device_count=lambda: 1,
+        get_device_name=lambda device: f"a {device.type} chip",
+        synchronize=lambda: asked.append("synchronize"),
+        max_memory_allocated=lambda: 3 << 20,
+    )
+    monkeypatch.setitem(devices.THERE, kind, lambda: True)
+    monkeypatch.setattr(torch, "get_device_module", lambda name: module if name == kind else 1 / 0)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "kind, name, precision", [("mps", "Apple GPU", "fp32"), ("xpu", "a xpu chip", "bf16")]
+)
+def test_one_path_for_every_device(monkeypatch, kind, name, precision):
+    asked = fake(monkeypatch, kind)
+    runtime = start(kind)
+    assert runtime.device.type == kind and runtime.describe() == f"{name}, {precision}"
+    found = runtime.environment()
+    assert (found["gpu"], found["cuda"], found["device"]) == (name, None, kind)
+    with runtime.autocast():
+        runtime.synchronize()
+    assert asked == ["synchronize"] and not runtime.scaler.is_enabled()
+    with pytest.raises(UserError, match="there are 1 such devices"):
+        start(f"{kind}:1")
+    with pytest.raises(UserError, match="--amp fp16 needs a CUDA GPU"):
+        start(kind, "fp16")
+
+
+def test_several_processes_are_for_cpu_and_cuda(monkeypatch):
+    fake(monkeypatch, "mps")
+    monkeypatch.setattr("ferlab.training.runtime.launched", lambda: (0, 2))
+    with pytest.raises(UserError, match="--device mps takes one process; start the script without torchrun"):
+        start("mps")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a torch without mps")
+def test_an_operation_that_is_not_there_is_told_in_words():
+    """What torch itself raises where its build has no kernel for the device."""
+    runtime = Runtime(torch.device("mps"), None)
+    with pytest.raises(
+        UserError, match="cannot do this on mps .Could not run 'aten::.* use --device cpu, or "
+    ):
+        with runtime.errors_in_words(batch_size=1, image_size=1):
+            torch.zeros(1, device="mps")
+    wrong = TypeError("Cannot convert a MPS Tensor to float64 dtype")  # as torch's own says
+    with pytest.raises(UserError, match="to float64"):
+        with runtime.errors_in_words(batch_size=1, image_size=1):
+            raise wrong
+    for other in (TypeError("a bug"), ValueError("MPS")):
+        here = Runtime(torch.device("cpu"), None)
+        with pytest.raises(type(other)):
+            with here.errors_in_words(batch_size=1, image_size=1):
+                raise other
+
+
+def has_mps() -> None:
+    devices.THERE["mps"] = lambda: True
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a torch without mps")
+def test_a_script_on_a_device_without_kernels_ends_in_one_sentence(drawn, tmp_path):
+    argv = ("--data", drawn, "--output", tmp_path / "out", "--image-size", 40, "--device", "mps")
+    done = script("train_ConvNet.py", *argv, folder=tmp_path / "said", prepare=has_mps)
+    assert done.code == 2 and "Traceback" not in done.err
+    assert done.err.startswith("error: torch") and "cannot do this on mps" in done.err
