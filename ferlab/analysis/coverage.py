@@ -24,7 +24,7 @@ def selective(
     """For each share of the images, 0 to 1: the accuracy on so many of the surest ones, at least one, and the
     lowest confidence among them. probabilities (N, C), labels (N,).
     """
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    confidence, right = probabilities.max(1).round(9), probabilities.argmax(1) == labels  # less is rounding
     order = np.argsort(-confidence, kind="stable")
     counts = {share: max(1, round(share * len(labels))) for share in coverages}
     return {
