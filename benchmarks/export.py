@@ -88,8 +88,8 @@ def run(names: Sequence[str], folder: Path = notes.FOLDER, *, seconds: float = S
     for name in names:
         entries[name] = measure(name, ways.recipe(name).image_size, seconds=seconds)
         print(name, entries[name], flush=True)
-    results = {"environment": runtime.environment(), "models": entries}
-    notes.record("export", results, table(results), folder)
+        results = {"environment": runtime.environment(), "models": entries}
+        notes.record("export", results, table(results), folder)  # each time: what was measured is kept
 
 
 @command

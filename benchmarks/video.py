@@ -26,7 +26,7 @@ from ferlab.synthetic.dataset import draw_face  # noqa: E402
 from ferlab.training.checkpoint import save  # noqa: E402
 from ferlab.training.runtime import start  # noqa: E402
 
-SIZES = (640, 480), (1280, 720), (1920, 1080)
+SIZES = (640, 480), (1280, 720)
 ROUNDS = 2
 
 
@@ -52,7 +52,7 @@ def network(folder: Path) -> Path:
     return path
 
 
-def measure(size: tuple[int, int], *, frames: int = 50) -> dict:
+def measure(size: tuple[int, int], *, frames: int = 25) -> dict:
     """Frames and faces a second of the best of some rounds, looking and drawing."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "clip.mp4", Path(folder) / "marked.mp4"
@@ -71,7 +71,7 @@ def measure(size: tuple[int, int], *, frames: int = 50) -> dict:
             "saved_per_second": round(frames / min(drawing), 2)}  # fmt: skip
 
 
-def run(folder: Path = notes.FOLDER, *, sizes=SIZES, frames: int = 50) -> None:
+def run(folder: Path = notes.FOLDER, *, sizes=SIZES, frames: int = 25) -> None:
     """Measure and write what came out."""
     runtime = start("cpu", "off")
     entries = [measure(size, frames=frames) for size in sizes]
