@@ -73,9 +73,7 @@ def table(results: dict) -> str:
         numbers = [f"{entry[form]['mb']:.1f}" for form in forms]
         numbers += [f"{entry[form]['ms'][str(n)]:.1f}" for n in BATCHES for form in forms]
         rows.append([name, str(entry["image_size"]), *numbers])
-    about = (
-        "fastest of several calls, preprocessing included; weights at random. `python benchmarks/export.py`"
-    )
+    about = "processor time of the fastest call, preprocessing included. `python benchmarks/export.py`"
     return f"{notes.machine(results['environment'])}; {about}\n\n{notes.markdown(header, rows)}"
 
 
