@@ -28,6 +28,7 @@ from ferlab.inference.recognizer import Prediction, Recognizer
 from ferlab.synthetic.dataset import draw_face
 
 MAX_SHOWN = 1600  # pixels of the longer side of the answer's picture
+CSS = "#maps .grid-container { grid-template-columns: repeat(6, 1fr) !important; }"  # one is not larger
 recognizer = functools.lru_cache(2)(Recognizer)
 
 
@@ -100,7 +101,7 @@ def page(folder: Path):
                 status = gr.Markdown(answer(None, "")[0], elem_id="status")
                 marked = gr.Image(label="faces", interactive=False, format="jpeg", elem_id="marked")
         table = gr.Dataframe(label="probabilities", interactive=False)
-        maps = gr.Gallery(label="where the model looked: bright is where", columns=6, height="auto")
+        maps = gr.Gallery(label="where the model looked: bright is where", height="auto", elem_id="maps")
         inputs, outputs = [photo, run], [status, marked, table, maps]
         gr.on([photo.change, run.change], answer, inputs, outputs, show_progress="minimal")
         gr.Examples(examples(folder), photo, label="drawn faces", cache_examples=False)
@@ -117,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ferlab-demo-") as folder:
         blocks, theme = page(Path(folder))
         try:
-            blocks.launch(server_name=args.host, server_port=args.port, theme=theme, share=False,
+            blocks.launch(server_name=args.host, server_port=args.port, theme=theme, share=False, css=CSS,
                           max_file_size="64mb", footer_links=[], ssr_mode=False)  # fmt: skip
         except OSError as error:
             raise UserError(f"the page cannot listen on {args.host}, port {args.port}: {error}") from None

@@ -350,7 +350,7 @@ def test_latex_is_printed_and_nothing_is_written(tmp_path, monkeypatch, capsys):
     text = run_compare(monkeypatch, capsys, tmp_path / "results", "--format", "latex")
     assert r"\caption{Overall, \%, models from scratch.}" in text
     assert r"ConvNet & 0, 1 & 90.00 $\pm$ 0.00 [" in text
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 7
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 8
     assert "±" not in text and "→" not in text
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["ConvNet"]
 

@@ -256,3 +256,22 @@ def test_the_detector_itself_on_rafdb(real, detector):
             difference = cuts["aligned"].astype(int) - cuts["known"]
             errors.append(np.abs(difference[:, 20:-20, 20:-20]).mean())
     assert len(errors) >= 7 and np.median(errors) < 17
+
+
+def test_a_huge_face_is_cut_out_in_little_time_and_as_a_small_one(monkeypatch):
+    sizes, transform = [], Image.Image.transform
+    monkeypatch.setattr(Image.Image, "transform", lambda image, size, *how, **more: (
+        sizes.append(size), transform(image, size, *how, **more))[1])  # fmt: skip
+    small = Image.new("RGB", (300, 240), "white")
+    small.paste(doll(1.5).rotate(20, Image.Resampling.BICUBIC, fillcolor="white"), (60, 40))
+    points = np.array([(95, 100), (160, 78), (150, 150)])
+    cuts = [
+        face_detection.align(small.resize((300 * n, 240 * n), Image.Resampling.BICUBIC), points * n).astype(
+            int
+        )
+        for n in (1, 20)
+    ]
+    assert np.abs(cuts[0] - cuts[1]).mean() < 4
+    assert max(max(size) for size in sizes) <= 600  # not 100 x 30, each of which costs 16 pixels of the photo
+    outside = face_detection.align(small, points - 9000)
+    assert (outside == 255).all()

@@ -161,7 +161,9 @@ def test_of_several_runs_the_best_on_val_is_asked(tmp_path):
         folder.mkdir(parents=True)
         (folder / "best_model.pth").touch()
         data = "drawn faces" if run == "drawn-seed0" else "RAF-DB"
-        (folder / "metrics.json").write_text(json.dumps({"data": data, "val": {"macro_f1": macro_f1}}))
+        real = json.loads((ROOT / "results/ConvNet/seed0/metrics.json").read_text())
+        changed = {"data": data, "val": {**real["val"], "macro_f1": macro_f1}}
+        (folder / "metrics.json").write_text(json.dumps(real | changed))
     assert trained("ConvNet", tmp_path).parent.name == "imagenet-seed0"
     assert trained("ConvNet", tmp_path, drawn=True).parent.name == "drawn-seed0"
     assert trained("VGG16", tmp_path) is None

@@ -265,7 +265,7 @@ def test_labels_fit_on_photos_of_any_size(size):
 def test_a_full_disk_is_one_sentence(tmp_path):
     (tmp_path / "a-faces.jpg").symlink_to("/dev/full")
     with pytest.raises(UserError, match="a-faces.jpg could not be written"):
-        predict.saver(tmp_path, [], 2)("a.jpg", IMAGE, [answer(None)])
+        predict.saver(tmp_path, [])("a.jpg", IMAGE, "faces.jpg")
 
 
 def test_names_stay_on_one_line(tmp_path, run, start):

@@ -27,7 +27,9 @@ def result(folder: Path, name: str, macro_f1: float | None, *, data: str = "RAF-
     file.parent.mkdir(parents=True)
     file.touch()
     if macro_f1 is not None:
-        file.with_name("metrics.json").write_text(json.dumps({"data": data, "val": {"macro_f1": macro_f1}}))
+        real = json.loads((ROOT / "results/ConvNet/seed0/metrics.json").read_text())
+        changed = {"data": data, "val": {**real["val"], "macro_f1": macro_f1}}
+        file.with_name("metrics.json").write_text(json.dumps(real | changed))
     return file
 
 

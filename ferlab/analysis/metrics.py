@@ -110,13 +110,18 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return float(candidates[int(torch.stack(losses).argmin())])
 
 
+def scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """The probabilities (N, C) that logits divided by `temperature` would have given."""
+    p = np.maximum(probabilities, 1e-12) ** (1 / temperature)
+    return p / p.sum(1, keepdims=True)
+
+
 def calibrated(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
     """NLL and ECE of probabilities (N, C) after their logits were divided by `temperature`."""
-    scaled = np.maximum(probabilities, 1e-12) ** (1 / temperature)
-    scaled /= scaled.sum(1, keepdims=True)
-    bins = reliability(scaled, labels)
+    p = scaled(probabilities, temperature)
+    bins = reliability(p, labels)
     return {
-        "nll": float(-np.log(np.maximum(scaled[np.arange(len(labels)), labels], 1e-12)).mean()),
+        "nll": float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean()),
         "ece": float(sum(b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / len(labels)),
     }
 

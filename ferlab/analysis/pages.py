@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlab.analysis import plots, significance
+from ferlab.analysis import coverage, plots, significance
 from ferlab.analysis.ensemble import Ensemble, ensembles
 from ferlab.analysis.metrics import reliability
 from ferlab.analysis.runs import STARTS, Group, Result
@@ -103,6 +103,7 @@ class Section:
             *tests,
             *classes,
             _confused(list(self.chosen.values())),
+            coverage.table(list(self.chosen.values())),
             _cost(self.groups),
             _recipes(self.groups),
         ]

@@ -48,11 +48,16 @@ def opened(data: bytes, formats: Sequence[str] = FACES) -> Iterator[Image.Image]
         if not data:
             raise Unusable("is empty") from None
         formats = [name for name in formats if name != "HEIF"]
-        is_a = next((f" but {what}" for at, sign, what in OTHERS if data[at:].startswith(sign)), "")
+        is_a = f" but {what}" if (what := content(data)) else ""
         named = f"{', '.join(formats[:-1])} or {formats[-1]}".replace("WEBP", "WebP")
         raise Unusable(f"is not a {named} image{is_a}") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and more
         raise Unusable(f"cannot be decoded: {error or type(error).__name__}"[:160]) from None
+
+
+def content(data: bytes) -> str:
+    """What else a file is that begins with these bytes, such as "a video"; "" where that is not known."""
+    return next((what for at, sign, what in OTHERS if data[at:].startswith(sign)), "")
 
 
 def is_picture(data: bytes) -> bool:

@@ -16,10 +16,15 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 def annotate(
-    photo: Image.Image, faces: Sequence[Prediction], *, topk: int = 2, longest: float = math.inf
+    photo: Image.Image,
+    faces: Sequence[Prediction],
+    *,
+    topk: int = 2,
+    longest: float = math.inf,
+    numbers: Sequence[int] = (),
 ) -> Image.Image:
-    """A copy of the RGB photo: around each face a box with the number that it has in `faces`, from 1, and
-    beside it a panel with number, expression and bars of the `topk` most probable ones.
+    """A copy of the RGB photo: around each face a box with its number, of `numbers` or from 1, and beside it
+    a panel with number, expression and bars of the `topk` most probable ones.
 
     No panel lies on another one, and as few as can be on faces. Where there are too many for that, the panels
     have no bars, and where that is too much there is the number alone. A longer side than `longest` pixels
@@ -41,7 +46,8 @@ def annotate(
     pen = ImageDraw.Draw(photo, "RGBA")
     for box in boxes:
         pen.rectangle(box, outline=ORANGE, width=max(2, size // 6))
-    for number, (face, box, panel) in enumerate(zip(faces, boxes, panels or [()] * len(boxes)), 1):
+    numbers = numbers or range(1, len(boxes) + 1)
+    for number, face, box, panel in zip(numbers, faces, boxes, panels or [()] * len(boxes)):
         if not panel or not _overlap(*(np.array([side]) + (-1, -1, 1, 1) for side in (box, panel))):
             _title(pen, box, str(number), font)
         if panel and bars:

@@ -171,6 +171,15 @@ def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _cut(photo: Image.Image, to_photo: np.ndarray, side: int, outside: str) -> Image.Image:
     """A square of `side` pixels, each from where the map (2, 3) tells in the photo."""
     fine = max(1, math.ceil(np.hypot(*to_photo[:, 0])))  # samples a pixel: large faces are averaged
+    coarse = max(1, fine // 3)  # of which so many are averaged first: bicubic ones cost seconds on huge faces
+    if coarse > 1:
+        corners = _moved(np.array([(0, 0), (side, 0), (0, side), (side, side)]), to_photo)
+        low = np.maximum(corners.min(0) - 3 * coarse, 0).astype(int) // coarse * coarse
+        high = np.minimum(corners.max(0) + 3 * coarse, photo.size).astype(int)
+        if (low < high).all():
+            photo = photo.reduce(coarse, (*low.tolist(), *high.tolist()))
+            to_photo = (to_photo - [[0, 0, low[0]], [0, 0, low[1]]]) / coarse
+            fine = max(1, math.ceil(np.hypot(*to_photo[:, 0])))
     matrix = (to_photo / [fine, fine, 1]).ravel()
     size = (side * fine, side * fine)
     how = Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC

@@ -16,13 +16,13 @@ from PIL import Image
 
 from ferlab.data.image_io import PHOTOS, Unusable, is_picture, opened, rgb
 from ferlab.errors import UserError
-from ferlab.files import read_regular
+from ferlab.files import read_regular, shown
 from ferlab.inference import face_detection
 from ferlab.inference.face_detection import MAX_BYTES, Face
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 RAW = (".dng", ".nef", ".cr2", ".arw", ".orf", ".pef", ".rw2")  # they pass for TIFF, which is their preview
-VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts")
 CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # and ._NAME: file browsers leave them
 
 
@@ -99,7 +99,7 @@ def read(name: str) -> bytes:
         if sys.stdin is None:
             raise ValueError("standard input is closed")
         return sys.stdin.buffer.read(MAX_BYTES + 1)
-    if not os.path.exists(name) or _suffix(name) in VIDEO:
+    if not os.path.exists(name):
         _meant(name)
     return read_regular(name, limit=MAX_BYTES + 1)
 
@@ -110,15 +110,8 @@ def _meant(name: str) -> None:
         raise ValueError(
             "is an address; download it and name the file, or pipe it: curl ADDRESS | python predict.py -"
         )
-    if _suffix(name) in VIDEO:
-        raise ValueError("is a video; make pictures of it, such as with ffmpeg -i VIDEO -r 1 frame-%04d.png")
     if name.isdigit():
-        raise ValueError("would be a camera's number, and cameras are not read; name a picture or a folder")
-
-
-def shown(name: str) -> str:
-    """A file's name on one line, whatever is in it."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+        raise ValueError(f"is no file; if a camera is meant: --webcam {name}")
 
 
 def summary(left_out: Counter) -> str:

@@ -3,13 +3,14 @@
 probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, C), rows sum to 1
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ferlab.analysis import records
+from ferlab.data.rafdb import DRAWN, NAME
 from ferlab.errors import UserError
 from ferlab.training import augment
 from ferlab.training.batches import degrade
@@ -59,12 +60,12 @@ def trained(name: str = "*", results: str | Path = "results", *, drawn: bool = F
     last.
     """
 
-    def rank(file: Path) -> tuple[bool, float]:
+    def rank(file: Path) -> tuple[bool, bool, float]:
         try:
-            metrics = json.loads((file.parent / "metrics.json").read_text())
-            return (metrics["data"] == "drawn faces") == drawn, float(metrics["val"]["macro_f1"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return file.parent.name.startswith("drawn-") == drawn, -1.0
+            numbers = records.numbers(file.parent)
+            return (numbers["data"] == DRAWN) == drawn, numbers["data"] == NAME, numbers["val"]["macro_f1"]
+        except records.Unreadable:
+            return file.parent.name.startswith("drawn-") == drawn, False, -1.0
 
     return max(sorted(Path(results).glob(f"{name}/*/best_model.pth")), key=rank, default=None)
 
