@@ -19,9 +19,9 @@ SIDE = 100  # pixels
 # RAF-DB's own means of left eye, right eye and mouth, x and y in pixels: benchmarks/results/alignment.json
 EYES_AND_MOUTH = np.array([(24.9, 32.9), (72.2, 32.9), (48.5, 76.2)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
-LONGEST, STREAM, SHORTEST = 1600, 640, 256  # the photo's longer side in the detector, resized to that
-CHECK, CHECK_FACE = 192, 112  # the square in which a candidate is looked at again, and RAF-DB's in it
-MAYBE, SURE = 0.4, 0.8  # probability of a candidate, and of a face
+LONGEST, STREAM, SHORTEST = 1600, 448, 256  # the photo's longer side in the detector, resized to that
+CHECK, CHECK_FACE = 256, 160  # the square in which a candidate is looked at again, and RAF-DB's in it
+MAYBE, SURE = 0.4, 0.85  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
 TURNS = range(0, 360, 45)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
@@ -71,38 +71,44 @@ def is_aligned(name: str, photo: Image.Image) -> bool:
 
 def find_faces(photo: Image.Image, *, upright: bool = False) -> list[Face]:
     """Every face in an RGB photo, however it stands, from left to right; with `upright` only those tilted by
-    less than about 45 degrees, at a smaller size, for streams. Each candidate is cut out upright and detected
-    once more: that decides whether it is a face, where its points are, and which of two readings of one face
-    counts. Raises UserError where the detector is not installed.
+    less than about 40 degrees, in a smaller copy of the photo, for streams. Raises UserError where the
+    detector is not installed.
+    """
+    return [Face(align(photo, points), box) for points, box in locate(photo, upright=upright)]
+
+
+def locate(photo: Image.Image, *, upright: bool = False) -> list[tuple[np.ndarray, tuple]]:
+    """Left eye, right eye and mouth (3, 2) and the box of every face, as `find_faces`, in the photo's pixels.
+    Each candidate is cut out upright and detected once more: that decides whether it is a face, where its
+    points are, and which of two readings of one face counts.
     """
     checked = (_check(photo, points) for points in _candidates(photo, upright))
-    found: list[tuple] = []
+    found: list[tuple[np.ndarray, tuple]] = []
     for _, points, box in sorted((face for face in checked if face), key=lambda face: -face[0]):
         if not any(_one_face(points, other) for other, _ in found):
             found.append((points, box))
-    return sorted((Face(align(photo, points), box) for points, box in found), key=lambda face: face.box)
+    return sorted(found, key=lambda face: face[1])
 
 
 def _candidates(photo: Image.Image, upright: bool) -> list[np.ndarray]:
     """Points (3, 2) of what may be faces, in the photo's pixels: found in the photo as it is, and in a small
-    copy that is turned. Faces that fill the photo are found in that copy, which has a margin.
+    copy that is turned. A face that fills its picture is found only with a margin around it.
     """
     longest = min(max(*photo.size, SHORTEST), STREAM if upright else LONGEST)
     picture = _resized(photo, longest)
-    views = [(picture, 0)]
-    if not upright:
-        small = _resized(picture, max(SHORTEST, longest // 4))
-        for degrees in TURNS:  # grey outside: a white corner can complete a face that is none
-            turned = small.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
-            views.append((ImageOps.expand(turned, max(small.size) // 8, "grey"), degrees))
+    small = _resized(picture, max(SHORTEST, longest // 4))
+    views = [] if longest == SHORTEST else [(picture, picture, 0)]
+    turns = () if upright and views else TURNS[:1] if upright else TURNS
+    for degrees in turns:
+        turned = small.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
+        views.append((ImageOps.expand(turned, max(small.size) // 8, "grey"), small, degrees))
     found = []
-    for view, degrees in views:
+    for view, source, degrees in views:
         _, faces, scores = detect(view, MAYBE)
-        scale = max(photo.size) / (longest if view is picture else max(small.size))
+        scale = max(photo.size) / max(source.size)
         cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
-        middles = np.array(view.size) / 2, np.array(photo.size) / 2
-        faces = (faces - middles[0]) @ np.array([[cos, sin], [-sin, cos]]) + middles[1]
-        found += zip(scores.tolist(), faces)
+        faces = (faces - np.array(view.size) / 2) @ np.array([[cos, sin], [-sin, cos]])
+        found += zip(scores.tolist(), faces + np.array(photo.size) / 2)
     kept: list[np.ndarray] = []
     for _, points in sorted(found, key=lambda face: -face[0]):
         if not any(_one_face(points, other) and _one_way(points, other) for other in kept):
@@ -117,20 +123,30 @@ def _resized(photo: Image.Image, longest: int) -> Image.Image:
 
 def _check(photo: Image.Image, points: np.ndarray) -> tuple[float, np.ndarray, tuple] | None:
     """Probability, points (3, 2) and box, in the photo's pixels, of the face that stands upright in the
-    middle of the square that is cut out by `points`; None where none does.
+    middle of the square that is cut out by `points`, as the means over the square and its mirror image; None
+    where there is no face in both.
     """
     in_square = EYES_AND_MOUTH * (CHECK_FACE / SIDE) + (CHECK - CHECK_FACE) / 2
     to_photo = _similarity(in_square, points)
-    boxes, faces, scores = detect(_cut(photo, to_photo, CHECK, "grey"), SURE)
-    for (left, top, right, bottom), face, score in zip(boxes, faces, scores):
-        eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
-        central = np.abs(face.mean(0) - CHECK / 2).max() < CHECK_FACE / 4
-        if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
-            middle = _moved(np.array([(left + right) / 2, (top + bottom) / 2]), to_photo)
-            half = np.array([right - left, bottom - top]) / 2 * np.hypot(*to_photo[:, 0])
-            box = (*(middle - half).tolist(), *(middle + half).tolist())
-            return float(score), _moved(face, to_photo), box
-    return None
+    square = _cut(photo, to_photo, CHECK, "grey")
+    seen = []
+    for picture in (square, ImageOps.mirror(square)):
+        for box, face, score in zip(*detect(picture, MAYBE)):
+            eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
+            central = np.abs(face.mean(0) - CHECK / 2).max() < CHECK_FACE / 4
+            if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
+                seen.append((score, face, box.reshape(2, 2)))
+                break
+        else:
+            return None
+    score = (seen[0][0] + seen[1][0]) / 2
+    if score < SURE:
+        return None
+    mirror = np.array([-1, 1]), np.array([CHECK, 0])
+    face = (seen[0][1] + seen[1][1][[1, 0, 2]] * mirror[0] + mirror[1]) / 2
+    middle = _moved(seen[0][2].mean(0), to_photo)
+    half = np.diff(seen[0][2], axis=0)[0] / 2 * np.hypot(*to_photo[:, 0])
+    return float(score), _moved(face, to_photo), (*(middle - half).tolist(), *(middle + half).tolist())
 
 
 def _one_face(points: np.ndarray, other: np.ndarray) -> bool:
