@@ -19,8 +19,11 @@ SIDE = 100  # pixels
 EYES_AND_MOUTH = np.array([(26.4, 33.3), (71.3, 33.2), (49.1, 72.6)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
 LONGEST, TURNED, SHORTEST = 1280, 400, 256  # the photo's longer side in the detector, resized to that
-CHECK, CHECK_FACE = 256, 160  # the square in which a candidate is looked at again, and RAF-DB's in it
-MAYBE, SURE = 0.3, 0.85  # probability of a candidate, and of a face
+CHECK, LOOKS = (
+    256,
+    ((160, 1), (200, -1)),
+)  # the square in which a candidate is looked at again; RAF-DB's in it
+MAYBE, SURE = 0.3, 0.95  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
 TURNS = range(0, 360, 60)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
@@ -81,11 +84,12 @@ def locate(photo: Image.Image, *, upright: bool = False) -> list[tuple[np.ndarra
     Each candidate is cut out upright and detected once more: that decides whether it is a face, where its
     points are, and which of two readings of one face counts.
     """
-    checked = (_check(photo, points) for points in _candidates(photo, upright))
     found: list[tuple[np.ndarray, tuple]] = []
-    for _, points, box in sorted((face for face in checked if face), key=lambda face: -face[0]):
-        if not any(_overlap(box, other) for _, other in found):
-            found.append((points, box))
+    for candidate in _candidates(photo, upright):
+        if not any(_one_face(candidate, points) for points, _ in found):
+            face = _check(photo, candidate)
+            if face and not any(_overlap(face[1], box) for _, box in found):
+                found.append(face)
     return sorted(found, key=lambda face: face[1])
 
 
@@ -119,32 +123,29 @@ def _resized(photo: Image.Image, longest: int) -> Image.Image:
     return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.1)
 
 
-def _check(photo: Image.Image, points: np.ndarray) -> tuple[float, np.ndarray, tuple] | None:
-    """Probability, points (3, 2) and box, in the photo's pixels, of the face that stands upright in the
-    middle of the square that is cut out by `points`, as the means over the square and its mirror image; None
-    where there is no face in both.
+def _check(photo: Image.Image, points: np.ndarray) -> tuple[np.ndarray, tuple] | None:
+    """Points (3, 2) and box, in the photo's pixels, of the face that stands upright in the middle of the
+    squares that are cut out by `points`, as the means over all LOOKS; None where that is not sure.
     """
-    in_square = EYES_AND_MOUTH * (CHECK_FACE / SIDE) + (CHECK - CHECK_FACE) / 2
-    to_photo = _similarity(in_square, points)
-    square = _cut(photo, to_photo, CHECK, "grey")
     seen = []
-    for picture in (square, ImageOps.mirror(square)):
-        for box, face, score in zip(*detect(picture, MAYBE)):
+    for side, mirror in LOOKS:
+        to_photo = _similarity((EYES_AND_MOUTH - SIDE / 2) * (side / SIDE), points)
+        to_photo[:, 0] *= mirror
+        to_photo[:, 2] -= to_photo[:, :2].sum(1) * CHECK / 2
+        square = _cut(photo, to_photo, CHECK, "grey")
+        for box, face, score in zip(*detect(square, 1 - len(LOOKS) * (1 - SURE))):  # less is never enough
             eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
-            central = np.abs(face.mean(0) - CHECK / 2).max() < CHECK_FACE / 4
+            central = np.abs(face.mean(0) - CHECK / 2).max() < side / 4
             if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
-                seen.append((score, face, box.reshape(2, 2)))
+                middle, half = box.reshape(2, 2).mean(0), (box[2:] - box[:2]) / 2 * np.hypot(*to_photo[:, 0])
+                middle = _moved(middle, to_photo)
+                face = face if mirror > 0 else face[[1, 0, 2]]
+                seen.append((score, _moved(face, to_photo), np.concatenate([middle - half, middle + half])))
                 break
         else:
             return None
-    score = (seen[0][0] + seen[1][0]) / 2
-    if score < SURE:
-        return None
-    mirror = np.array([-1, 1]), np.array([CHECK, 0])
-    face = (seen[0][1] + seen[1][1][[1, 0, 2]] * mirror[0] + mirror[1]) / 2
-    middle = _moved(seen[0][2].mean(0), to_photo)
-    half = np.diff(seen[0][2], axis=0)[0] / 2 * np.hypot(*to_photo[:, 0])
-    return float(score), _moved(face, to_photo), (*(middle - half).tolist(), *(middle + half).tolist())
+    score, face, box = (np.mean(values, axis=0) for values in zip(*seen))
+    return (face, tuple(box.tolist())) if score >= SURE else None
 
 
 def _one_face(points: np.ndarray, other: np.ndarray) -> bool:
