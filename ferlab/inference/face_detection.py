@@ -19,10 +19,8 @@ SIDE = 100  # pixels
 EYES_AND_MOUTH = np.array([(26.4, 33.3), (71.3, 33.2), (49.1, 72.6)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
 LONGEST, TURNED, SHORTEST = 1280, 400, 256  # the photo's longer side in the detector, resized to that
-CHECK, LOOKS = (
-    256,
-    ((160, 1), (200, -1)),
-)  # the square in which a candidate is looked at again; RAF-DB's in it
+CHECK = 256  # the square in which a candidate is looked at again
+LOOKS = (160, 1), (200, -1), (160, -1)  # RAF-DB's square in it, and whether it is mirrored: -1
 MAYBE, SURE = 0.3, 0.95  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
 TURNS = range(0, 360, 60)  # degrees anticlockwise; the detector itself stands tilts of about 30
@@ -125,7 +123,8 @@ def _resized(photo: Image.Image, longest: int) -> Image.Image:
 
 def _check(photo: Image.Image, points: np.ndarray) -> tuple[np.ndarray, tuple] | None:
     """Points (3, 2) and box, in the photo's pixels, of the face that stands upright in the middle of the
-    squares that are cut out by `points`, as the means over all LOOKS; None where that is not sure.
+    square that is cut out by `points`, and of the next one that is cut out by those found in it, as the means
+    over all LOOKS; None where that is not sure.
     """
     seen = []
     for side, mirror in LOOKS:
@@ -139,8 +138,8 @@ def _check(photo: Image.Image, points: np.ndarray) -> tuple[np.ndarray, tuple] |
             if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
                 middle, half = box.reshape(2, 2).mean(0), (box[2:] - box[:2]) / 2 * np.hypot(*to_photo[:, 0])
                 middle = _moved(middle, to_photo)
-                face = face if mirror > 0 else face[[1, 0, 2]]
-                seen.append((score, _moved(face, to_photo), np.concatenate([middle - half, middle + half])))
+                points = _moved(face if mirror > 0 else face[[1, 0, 2]], to_photo)
+                seen.append((score, points, np.concatenate([middle - half, middle + half])))
                 break
         else:
             return None
