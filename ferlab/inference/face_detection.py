@@ -5,7 +5,6 @@
 The detector is in retinaface.py; another one that gives eyes and mouth can stand in its place.
 """
 
-import math
 import re
 from typing import NamedTuple
 
@@ -17,13 +16,15 @@ from ferlab.inference.retinaface import detect
 
 SIDE = 100  # pixels
 # RAF-DB's own means of left eye, right eye and mouth, x and y in pixels: benchmarks/results/alignment.json
-EYES_AND_MOUTH = np.array([(24.9, 32.9), (72.2, 32.9), (48.5, 76.2)])
+EYES_AND_MOUTH = np.array([(26.4, 32.7), (71.8, 33.0), (48.9, 72.6)])
 MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapixels pass, a bomb does not
-LONGEST, STREAM, SHORTEST = 1600, 640, 256  # the photo's longer side in the detector, resized to that
-CHECK, CHECK_FACE = 192, 112  # the square in which a candidate is looked at again, and RAF-DB's in it
-MAYBE, SURE = 0.4, 0.8  # probability of a candidate, and of a face
+# pixels of the longer side of the photo, of its turned copies and of a stream's frame in the detector
+LONGEST, TURNED, STREAM, SHORTEST = 1280, 360, 288, 256
+CHECK = 224  # the square in which a candidate is looked at again
+LOOKS = (140, 1), (175, -1), (140, -1)  # RAF-DB's square in it, and whether it is mirrored: -1
+MAYBE, SURE = 0.3, 0.9  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
-TURNS = range(0, 360, 45)  # degrees anticlockwise; the detector itself stands tilts of about 30
+TURNS = range(0, 360, 60)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
 
 class Face(NamedTuple):
@@ -70,39 +71,45 @@ def is_aligned(name: str, photo: Image.Image) -> bool:
 
 
 def find_faces(photo: Image.Image, *, upright: bool = False) -> list[Face]:
-    """Every face in an RGB photo, however it stands, from left to right; with `upright` only those tilted by
-    less than about 45 degrees, at a smaller size, for streams. Each candidate is cut out upright and detected
-    once more: that decides whether it is a face, where its points are, and which of two readings of one face
-    counts. Raises UserError where the detector is not installed.
+    """Every face in an RGB photo, however it stands, from left to right; with `upright` only large ones are
+    looked for that are tilted by less than about 40 degrees, for streams. Raises UserError where the detector
+    is not installed.
     """
-    checked = (_check(photo, points) for points in _candidates(photo, upright))
-    found: list[tuple] = []
-    for _, points, box in sorted((face for face in checked if face), key=lambda face: -face[0]):
-        if not any(_one_face(points, other) for other, _ in found):
-            found.append((points, box))
-    return sorted((Face(align(photo, points), box) for points, box in found), key=lambda face: face.box)
+    return [Face(align(photo, points), box) for points, box in locate(photo, upright=upright)]
+
+
+def locate(photo: Image.Image, *, upright: bool = False) -> list[tuple[np.ndarray, tuple]]:
+    """Left eye, right eye and mouth (3, 2) and the box of every face, as `find_faces`, in the photo's pixels.
+    Each candidate, the most probable first, is cut out upright and detected again: that decides whether it is
+    a face and where its points are. Of two readings of one face the first that passes counts.
+    """
+    found: list[tuple[np.ndarray, tuple]] = []
+    for candidate in _candidates(photo, upright):
+        if not any(_one_face(candidate, points) for points, _ in found):
+            face = _check(photo, candidate, LOOKS[:2] if upright else LOOKS)
+            if face and not any(_overlap(face[1], box) for _, box in found):
+                found.append(face)
+    return sorted(found, key=lambda face: face[1])
 
 
 def _candidates(photo: Image.Image, upright: bool) -> list[np.ndarray]:
     """Points (3, 2) of what may be faces, in the photo's pixels: found in the photo as it is, and in a small
-    copy that is turned. Faces that fill the photo are found in that copy, which has a margin.
+    copy that is turned. A face that fills its picture is found only with a margin around it.
     """
-    longest = min(max(*photo.size, SHORTEST), STREAM if upright else LONGEST)
-    picture = _resized(photo, longest)
-    views = [(picture, 0)]
-    if not upright:
-        small = _resized(picture, max(SHORTEST, longest // 4))
-        for degrees in TURNS:  # grey outside: a white corner can complete a face that is none
-            turned = small.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
-            views.append((ImageOps.expand(turned, max(small.size) // 8, "grey"), degrees))
+    picture = _resized(photo, min(max(*photo.size, SHORTEST), LONGEST))
+    small = _resized(picture, min(max(picture.size), STREAM if upright else TURNED))
+    views = [(picture, picture, 0)] if max(picture.size) > TURNED and not upright else []
+    for degrees in TURNS[:1] if upright else TURNS:  # grey outside: white corners can complete a false face
+        turned = small.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor="grey")
+        margin = 0 if degrees else max(small.size) // 8
+        views.append((ImageOps.expand(turned, margin, "grey"), small, degrees))
     found = []
-    for view, degrees in views:
+    for view, source, degrees in views:
         _, faces, scores = detect(view, MAYBE)
-        scale = max(photo.size) / (longest if view is picture else max(small.size))
+        scale = max(photo.size) / max(source.size)
         cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
-        middles = np.array(view.size) / 2, np.array(photo.size) / 2
-        faces = (faces - middles[0]) @ np.array([[cos, sin], [-sin, cos]]) + middles[1]
-        found += zip(scores.tolist(), faces)
+        faces = (faces - np.array(view.size) / 2) @ np.array([[cos, sin], [-sin, cos]])
+        found += zip(scores.tolist(), faces + np.array(photo.size) / 2)
     kept: list[np.ndarray] = []
     for _, points in sorted(found, key=lambda face: -face[0]):
         if not any(_one_face(points, other) and _one_way(points, other) for other in kept):
@@ -112,25 +119,33 @@ def _candidates(photo: Image.Image, upright: bool) -> list[np.ndarray]:
 
 def _resized(photo: Image.Image, longest: int) -> Image.Image:
     size = [max(1, round(side * longest / max(photo.size))) for side in photo.size]
-    return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
+    return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.1)
 
 
-def _check(photo: Image.Image, points: np.ndarray) -> tuple[float, np.ndarray, tuple] | None:
-    """Probability, points (3, 2) and box, in the photo's pixels, of the face that stands upright in the
-    middle of the square that is cut out by `points`; None where none does.
+def _check(photo: Image.Image, points: np.ndarray, looks: tuple) -> tuple[np.ndarray, tuple] | None:
+    """Points (3, 2) and box, in the photo's pixels, of the face that stands upright in the middle of the
+    square that is cut out by `points`, and of the next one that is cut out by those found in it, as the means
+    over all `looks`; None where that is not sure.
     """
-    in_square = EYES_AND_MOUTH * (CHECK_FACE / SIDE) + (CHECK - CHECK_FACE) / 2
-    to_photo = _similarity(in_square, points)
-    boxes, faces, scores = detect(_cut(photo, to_photo, CHECK, "grey"), SURE)
-    for (left, top, right, bottom), face, score in zip(boxes, faces, scores):
-        eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
-        central = np.abs(face.mean(0) - CHECK / 2).max() < CHECK_FACE / 4
-        if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
-            middle = _moved(np.array([(left + right) / 2, (top + bottom) / 2]), to_photo)
-            half = np.array([right - left, bottom - top]) / 2 * np.hypot(*to_photo[:, 0])
-            box = (*(middle - half).tolist(), *(middle + half).tolist())
-            return float(score), _moved(face, to_photo), box
-    return None
+    seen = []
+    for side, mirror in looks:
+        to_photo = _similarity((EYES_AND_MOUTH - SIDE / 2) * (side / SIDE), points)
+        to_photo[:, 0] *= mirror
+        to_photo[:, 2] -= to_photo[:, :2].sum(1) * CHECK / 2
+        square = _cut(photo, to_photo, CHECK, "grey")
+        for box, face, score in zip(*detect(square, 1 - len(looks) * (1 - SURE))):  # less is never enough
+            eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
+            central = np.abs(face.mean(0) - CHECK / 2).max() < side / 4
+            if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
+                middle, half = box.reshape(2, 2).mean(0), (box[2:] - box[:2]) / 2 * np.hypot(*to_photo[:, 0])
+                middle = _moved(middle, to_photo)
+                points = _moved(face if mirror > 0 else face[[1, 0, 2]], to_photo)
+                seen.append((score, points, np.concatenate([middle - half, middle + half])))
+                break
+        else:
+            return None
+    score, face, box = (np.mean(values, axis=0) for values in zip(*seen))
+    return (face, tuple(box.tolist())) if score >= SURE else None
 
 
 def _one_face(points: np.ndarray, other: np.ndarray) -> bool:
@@ -139,6 +154,13 @@ def _one_face(points: np.ndarray, other: np.ndarray) -> bool:
     """
     middles, sizes = zip(*((p.mean(0), np.linalg.norm(p - p.mean(0), axis=1).max()) for p in (points, other)))
     return bool(np.linalg.norm(middles[0] - middles[1]) < max(sizes))
+
+
+def _overlap(box: tuple, other: tuple) -> bool:
+    """Whether two boxes share most of the smaller one."""
+    a, b = np.reshape(box, (2, 2)), np.reshape(other, (2, 2))
+    shared = np.clip(np.minimum(a[1], b[1]) - np.maximum(a[0], b[0]), 0, None).prod()
+    return bool(shared > 0.6 * min(np.diff(a, axis=0).prod(), np.diff(b, axis=0).prod()))
 
 
 def _one_way(points: np.ndarray, other: np.ndarray) -> bool:
@@ -170,17 +192,14 @@ def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def _cut(photo: Image.Image, to_photo: np.ndarray, side: int, outside: str) -> Image.Image:
     """A square of `side` pixels, each from where the map (2, 3) tells in the photo."""
-    fine = max(1, math.ceil(np.hypot(*to_photo[:, 0])))  # samples a pixel: large faces are averaged
-    coarse = max(1, fine // 3)  # of which so many are averaged first: bicubic ones cost seconds on huge faces
-    if coarse > 1:
-        corners = _moved(np.array([(0, 0), (side, 0), (0, side), (side, side)]), to_photo)
-        low = np.maximum(corners.min(0) - 3 * coarse, 0).astype(int) // coarse * coarse
-        high = np.minimum(corners.max(0) + 3 * coarse, photo.size).astype(int)
-        if (low < high).all():
-            photo = photo.reduce(coarse, (*low.tolist(), *high.tolist()))
-            to_photo = (to_photo - [[0, 0, low[0]], [0, 0, low[1]]]) / coarse
-            fine = max(1, math.ceil(np.hypot(*to_photo[:, 0])))
-    matrix = (to_photo / [fine, fine, 1]).ravel()
-    size = (side * fine, side * fine)
-    how = Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC
-    return photo.transform(size, *how, fillcolor=outside).reduce(fine)
+    step = np.hypot(*to_photo[:, 0])  # from one pixel to the next, in the photo
+    corners = _moved(np.array([(0, 0), (side, 0), (0, side), (side, side)]), to_photo)
+    first = np.clip(np.floor(corners.min(0) - 2 * step), 0, np.array(photo.size) - 1).astype(int)
+    last = np.clip(np.ceil(corners.max(0) + 2 * step), first + 1, photo.size).astype(int)
+    fine = max(1, int(step))  # large faces are averaged, not thinned out
+    photo = photo.reduce(fine, (*first.tolist(), *last.tolist()))
+    matrix = to_photo.copy()
+    matrix[:, 2] -= first
+    size, how = (side, side), Image.Resampling.BICUBIC if outside == "white" else Image.Resampling.BILINEAR
+    matrix = (matrix / fine).ravel()
+    return photo.transform(size, Image.Transform.AFFINE, matrix, how, fillcolor=outside)

