@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import models  # noqa: E402
-from benchmarks import notes, ways  # noqa: E402
+from benchmarks import notes, pipelines  # noqa: E402
 from ferlab.errors import command  # noqa: E402
 from ferlab.inference import deploy  # noqa: E402
 from ferlab.inference.predictor import probabilities  # noqa: E402
@@ -84,7 +84,7 @@ def run(names: Sequence[str], folder: Path = notes.FOLDER, *, seconds: float = S
     torch.set_num_threads(1)
     entries = {}
     for name in names:
-        entries[name] = measure(name, ways.recipe(name).image_size, seconds=seconds)
+        entries[name] = measure(name, pipelines.recipe(name).image_size, seconds=seconds)
         print(name, entries[name], flush=True)
         results = {"environment": runtime.environment(), "models": entries}
         notes.record("export", results, table(results), folder)  # each time: what was measured is kept

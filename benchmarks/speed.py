@@ -1,16 +1,16 @@
-"""Training speed beside what the device could do and beside the usual way, all measured in one process.
+"""Training speed beside what the device could do and beside a plain DataLoader, measured in one process.
 
     python benchmarks/speed.py                                          # this machine, all six models
     python benchmarks/speed.py --device cpu --models ConvNet,ResNet18 --seconds 60
     python benchmarks/speed.py --readme                                 # writes the README's table
 
-limit     the bare step (forward, loss, backward, AdamW) again and again on one batch on the device
-suite     the epoch as train() runs it: order, augmentation, step, clipping, moving average, sums
-usual     PIL images in a list, torchvision's transforms one image at a time, a DataLoader with 0 workers and
-          with one a core, fp32, Adam, .item() in each step
+upper bound   the bare step (forward, loss, backward, AdamW) again and again on one batch on the device
+ours          the epoch as train() runs it: order, augmentation, step, clipping, moving average, sums
+DataLoader    PIL images in a list, torchvision's transforms one image at a time, a DataLoader with 0 workers
+              and with one a core, fp32, Adam, .item() in each step
 
 They take turns, forwards and backwards, so that all of them get the same share of a busy or a hot machine.
-What the suite sets for the whole process (TF32, cuDNN's search, the allocator) serves the usual way as well.
+What the suite sets for the whole process (TF32, cuDNN's search, the allocator) serves all of them.
 """
 
 import copy
@@ -35,8 +35,8 @@ sys.path.insert(0, str(ROOT))
 
 import models  # noqa: E402
 import train_function  # noqa: E402
-from benchmarks import cold, table, ways  # noqa: E402
-from benchmarks.ways import Case, timed  # noqa: E402
+from benchmarks import cold, pipelines, table  # noqa: E402
+from benchmarks.pipelines import Case, timed  # noqa: E402
 from ferlab import cli  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
@@ -62,7 +62,7 @@ class Options:
     image_size: int = option(0, "pixels a side (0: the recipe's)", low=0, high=1024)
     batch_size: int = option(0, "images a step (0: the recipe's)", low=0)
     amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
-    compile: bool = option(False, "torch.compile limit and suite")
+    compile: bool = option(False, "torch.compile the upper bound and ours")
     processes: int = option(1, "measure the scaling to this many processes too", low=1, high=256)
     output: str = option(str(ROOT / "benchmarks/results"), "folder of the results")
     readme: bool = option(False, "only write the README's table from the results")
@@ -70,11 +70,11 @@ class Options:
 
 def make_case(name: str, options: Options, runtime: Runtime, train: RAFDBDataset) -> Case:
     """The model with its own script's recipe and what the command line changes of it."""
-    recipe = ways.recipe(name, image_size=options.image_size, batch_size=options.batch_size)
+    recipe = pipelines.recipe(name, image_size=options.image_size, batch_size=options.batch_size)
     return Case(name, recipe, runtime, train, options.compile)
 
 
-def take_turns(each: dict[str, ways.Way], seconds: float) -> dict[str, list[tuple[int, float]]]:
+def take_turns(each: dict[str, pipelines.Pipeline], seconds: float) -> dict[str, list[tuple[int, float]]]:
     """(steps, seconds) of every way in every round; each way gets `seconds` in all, but two steps a turn."""
     steps, turns = {}, {key: [] for key in each}
     for key, way in each.items():
@@ -92,7 +92,7 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
     runtime, size, cores = case.runtime, case.recipe.image_size, os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     starts = cold.start(
-        ways.script(case.name),
+        pipelines.script(case.name),
         [
             "--data",
             options.data,
@@ -106,13 +106,13 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
             str(case.batch),
         ],
     )
-    usual = ways.usual(case)
+    loader = pipelines.dataloader(case)
     turns = take_turns(
         {
-            "limit": ways.limit(case),
-            "suite": ways.suite(case),
-            "usual": usual(0),
-            "usual_workers": usual(cores),
+            "upper_bound": pipelines.upper_bound(case),
+            "ours": pipelines.ours(case),
+            "dataloader": loader(0),
+            "dataloader_workers": loader(cores),
         },
         options.seconds,
     )
@@ -120,7 +120,7 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
     rates = {key: statistics.median(values) for key, values in rounds.items()}
 
     def over(other: str) -> float:  # of the two turns of one round, which saw the same machine
-        return statistics.median(a / b for a, b in zip(rounds["suite"], rounds[other]))
+        return statistics.median(a / b for a, b in zip(rounds["ours"], rounds[other]))
 
     flop, (most, source) = flops(case.model(), size), peak(runtime)
     return {
@@ -136,18 +136,18 @@ def measure(case: Case, val: RAFDBDataset, options: Options) -> dict:
         "seconds": options.seconds,
         "images_per_second": rates,
         "rounds": rounds,
-        "suite_to_limit": over("limit"),
-        "suite_to_usual": over("usual"),
-        "suite_to_usual_workers": over("usual_workers"),
+        "ours_to_upper_bound": over("upper_bound"),
+        "ours_to_dataloader": over("dataloader"),
+        "ours_to_dataloader_workers": over("dataloader_workers"),
         "gflop_per_image": flop / 1e9,
-        "tflops": rates["suite"] * flop / 1e12,
+        "tflops": rates["ours"] * flop / 1e12,
         "peak_tflops": most,
         "peak_source": source,
-        "peak_share": rates["suite"] * flop / 1e12 / most,
-        "evaluation_images_per_second": evaluation(case, val, rates["limit"] * options.seconds),
+        "peak_share": rates["ours"] * flop / 1e12 / most,
+        "evaluation_images_per_second": evaluation(case, val, rates["upper_bound"] * options.seconds),
         "latency_ms": latency(case),
         **starts,
-        "scaling": scaling(case.name, options, case, rates["suite"]) if options.processes > 1 else None,
+        "scaling": scaling(case.name, options, case, rates["ours"]) if options.processes > 1 else None,
         "environment": runtime.environment(),
         "measured": time.strftime("%Y-%m-%d %H:%M"),
     }
@@ -218,7 +218,7 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
     )
     runtime = start(options.device, options.amp)
     case = make_case(name, options, runtime, RAFDBDataset(options.data, "train"))
-    way = ways.suite(case)
+    way = pipelines.ours(case)
     way(1)
     seconds = way(2) / 2
     steps = int(

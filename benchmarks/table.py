@@ -16,13 +16,13 @@ COLUMNS = (  # title, width, text of an entry
     ("model", 9, lambda e: e["model"]),
     ("pixels", 6, lambda e: str(e["image_size"])),
     ("batch", 5, lambda e: str(e["batch_size"])),
-    ("limit", 7, lambda e: f"{e['images_per_second']['limit']:,.0f}"),
-    ("suite", 7, lambda e: f"{e['images_per_second']['suite']:,.0f}"),
-    ("usual", 7, lambda e: f"{e['images_per_second']['usual']:,.0f}"),
-    ("usual, workers", 14, lambda e: f"{e['images_per_second']['usual_workers']:,.0f}"),
-    ("suite/limit", 11, lambda e: f"{e['suite_to_limit']:.3f}"),
-    ("suite/usual", 11, lambda e: f"{e['suite_to_usual']:.2f}"),
-    ("with workers", 12, lambda e: f"{e['suite_to_usual_workers']:.2f}"),
+    ("upper bound", 11, lambda e: f"{e['images_per_second']['upper_bound']:,.0f}"),
+    ("ours", 7, lambda e: f"{e['images_per_second']['ours']:,.0f}"),
+    ("DataLoader", 10, lambda e: f"{e['images_per_second']['dataloader']:,.0f}"),
+    ("its workers", 11, lambda e: f"{e['images_per_second']['dataloader_workers']:,.0f}"),
+    ("ours/bound", 10, lambda e: f"{e['ours_to_upper_bound']:.3f}"),
+    ("ours/DataLoader", 15, lambda e: f"{e['ours_to_dataloader']:.2f}"),
+    ("with workers", 12, lambda e: f"{e['ours_to_dataloader_workers']:.2f}"),
     ("TFLOP/s", 7, lambda e: f"{e['tflops']:.3g}"),
     ("of peak", 7, lambda e: f"{100 * e['peak_share']:.0f} %"),
     ("evaluation", 10, lambda e: f"{e['evaluation_images_per_second']:,.0f}"),
@@ -34,9 +34,9 @@ COLUMNS = (  # title, width, text of an entry
 SCREEN_ONLY = ("TFLOP/s", "evaluation", "cold", "cached")
 HEADER = "  ".join(f"{title:>{width}}" for title, width, _ in COLUMNS)
 MEANING = (
-    "Images a second. *limit*: the bare step on one batch that is on the device; *suite*: a training epoch, "
-    "or its beginning, evaluation and checkpoints apart; "
-    "*usual*: PIL images, torchvision's transforms one image at a time, fp32, with a DataLoader of 0 "
+    "Images a second. *upper bound*: the bare step on one batch that is on the device; *ours*: a training "
+    "epoch, or its beginning, evaluation and checkpoints apart; "
+    "*DataLoader*: PIL images, torchvision's transforms one image at a time, fp32, with a DataLoader of 0 "
     "workers and of one a core; all in one process, taking turns. Measured by `python benchmarks/speed.py`, "
     "written here by its `--readme`."
 )

@@ -11,17 +11,18 @@ import torch
 
 import models
 import train_function
-from benchmarks import speed, table, ways
+from benchmarks import pipelines, speed, table
 from ferlab.errors import UserError
 from ferlab.training.runtime import Runtime, start
 from RAFDB_dataset import RAFDBDataset
 
 ENTRY = {
     "model": "ConvNet", "image_size": 100, "batch_size": 64, "precision": "bf16", "compile": False,
-    "data": "RAF-DB", "images_per_second": {"limit": 1234.5, "suite": 1200, "usual": 50, "usual_workers": 70},
-    "suite_to_limit": 0.972, "suite_to_usual": 24.0, "suite_to_usual_workers": 17.1, "tflops": 0.7,
-    "peak_share": 0.62, "evaluation_images_per_second": 4000, "latency_ms": 1.5, "cold_seconds": 9.4,
-    "cached_seconds": 4.1, "peak_memory_mib": 1536, "scaling": None,
+    "data": "RAF-DB",
+    "images_per_second": {"upper_bound": 1234.5, "ours": 1200, "dataloader": 50, "dataloader_workers": 70},
+    "ours_to_upper_bound": 0.972, "ours_to_dataloader": 24.0, "ours_to_dataloader_workers": 17.1,
+    "tflops": 0.7, "peak_share": 0.62, "evaluation_images_per_second": 4000, "latency_ms": 1.5,
+    "cold_seconds": 9.4, "cached_seconds": 4.1, "peak_memory_mib": 1536, "scaling": None,
     "environment": {"gpu": None, "cpu": "Tin Can", "cores": 2, "torch": "2.10.0"},
 }  # fmt: skip
 
@@ -32,9 +33,9 @@ def run(monkeypatch, *arguments: str) -> None:
 
 
 @pytest.fixture
-def case(drawn) -> ways.Case:
-    recipe = ways.recipe("ConvNet", image_size=22, batch_size=20)
-    return ways.Case("ConvNet", recipe, start("cpu", "off"), RAFDBDataset(drawn, "train"))
+def case(drawn) -> pipelines.Case:
+    recipe = pipelines.recipe("ConvNet", image_size=22, batch_size=20)
+    return pipelines.Case("ConvNet", recipe, start("cpu", "off"), RAFDBDataset(drawn, "train"))
 
 
 def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monkeypatch, capsys):
@@ -60,17 +61,17 @@ def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monke
     assert entry["environment"]["device"] == "cpu"
     assert results["device"] == f"{entry['environment']['cpu']}, {entry['workers']} cores"
     rounds = entry["rounds"]
-    assert list(rounds) == ["limit", "suite", "usual", "usual_workers"]
+    assert list(rounds) == ["upper_bound", "ours", "dataloader", "dataloader_workers"]
     assert all(len(values) == 2 and min(values) > 0 for values in rounds.values())
     assert entry["images_per_second"] == {key: statistics.median(values) for key, values in rounds.items()}
     for ratio, other in (
-        ("suite_to_limit", "limit"),
-        ("suite_to_usual", "usual"),
-        ("suite_to_usual_workers", "usual_workers"),
+        ("ours_to_upper_bound", "upper_bound"),
+        ("ours_to_dataloader", "dataloader"),
+        ("ours_to_dataloader_workers", "dataloader_workers"),
     ):
-        assert entry[ratio] == statistics.median(a / b for a, b in zip(rounds["suite"], rounds[other]))
+        assert entry[ratio] == statistics.median(a / b for a, b in zip(rounds["ours"], rounds[other]))
     assert entry["tflops"] == pytest.approx(
-        entry["images_per_second"]["suite"] * entry["gflop_per_image"] / 1000
+        entry["images_per_second"]["ours"] * entry["gflop_per_image"] / 1000
     )
     assert entry["peak_share"] == pytest.approx(entry["tflops"] / entry["peak_tflops"])
     more = "evaluation_images_per_second", "latency_ms", "cold_seconds", "cached_seconds", "peak_memory_mib"
@@ -80,9 +81,9 @@ def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monke
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_recipes_come_from_the_train_scripts(name):
-    recipe, smaller = ways.recipe(name), ways.recipe(name, image_size=60, batch_size=8)
-    assert f'parse("{name}"' in ways.script(name).read_text()
-    assert f"batch_size={recipe.batch_size}" in ways.script(name).read_text()
+    recipe, smaller = pipelines.recipe(name), pipelines.recipe(name, image_size=60, batch_size=8)
+    assert f'parse("{name}"' in pipelines.script(name).read_text()
+    assert f"batch_size={recipe.batch_size}" in pipelines.script(name).read_text()
     assert recipe.weights == "none" and recipe.image_size in (48, 64, 96, 100, 224)
     assert (smaller.image_size, smaller.batch_size, smaller.lr) == (60, 8, recipe.lr)
 
@@ -90,7 +91,7 @@ def test_recipes_come_from_the_train_scripts(name):
 def test_turns_go_forwards_and_backwards():
     played = []
 
-    def way(name: str, seconds_a_step: float) -> ways.Way:
+    def way(name: str, seconds_a_step: float) -> pipelines.Pipeline:
         return lambda steps: played.append(name) or steps * seconds_a_step
 
     turns = speed.take_turns({"a": way("a", 0.1), "b": way("b", 10.0)}, seconds=5 * speed.ROUNDS)
@@ -98,7 +99,7 @@ def test_turns_go_forwards_and_backwards():
     assert turns == {"a": [(50, pytest.approx(5.0))] * 5, "b": [(2, 20.0)] * 5}  # but two steps at least
 
 
-def test_the_suite_trains_whole_epochs_and_then_a_part(case, monkeypatch):
+def test_ours_trains_whole_epochs_and_then_a_part(case, monkeypatch):
     epochs, real = [], train_function.train_one_epoch
 
     def counting(net, batches, rates, **rest):
@@ -107,7 +108,7 @@ def test_the_suite_trains_whole_epochs_and_then_a_part(case, monkeypatch):
 
     monkeypatch.setattr(train_function, "train_one_epoch", counting)
     whole = len(case.train) // 20
-    ways.suite(case)(2 * whole + 1)
+    pipelines.ours(case)(2 * whole + 1)
     assert [len(epoch) for epoch in epochs] == [whole, whole, 1]
     assert all(x.shape == (20, 3, 22, 22) for epoch in epochs for x, _ in epoch)
 
@@ -116,15 +117,15 @@ def test_the_suite_trains_whole_epochs_and_then_a_part(case, monkeypatch):
 def test_the_usual_way_trains_as_many_steps_as_asked(case, workers, monkeypatch):
     steps = []
     monkeypatch.setattr(torch.optim.Adam, "step", lambda optimizer: steps.append("step"))
-    ways.usual(case)(workers)(3)
+    pipelines.dataloader(case)(workers)(3)
     assert len(steps) == 3 + workers  # with workers, as many before the clock starts
 
 
-def test_the_usual_way_s_pictures_are_the_suite_s(case):
-    pictures = ways.Pictures(case.train, 22)
+def test_the_dataloader_s_pictures_are_ours(case):
+    pictures = pipelines.Pictures(case.train, 22)
     pictures.transform.transforms = pictures.transform.transforms[-3:]  # without the random ones
     x, label = pictures[5]
-    small = ways.Batches(case.train.images[5:6], case.train.labels[5:6], 22, case.runtime)
+    small = pipelines.Batches(case.train.images[5:6], case.train.labels[5:6], 22, case.runtime)
     assert label == case.train.labels[5] and x.shape == (3, 22, 22)
     assert x.mean() == pytest.approx(float(next(small.evaluate(1)).mean()), abs=0.05)
 

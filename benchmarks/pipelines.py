@@ -1,4 +1,4 @@
-"""The ways of training that speed.py compares: each trains some steps and says how long that took.
+"""The training pipelines that speed.py compares: each trains some steps and says how long that took.
 
 python benchmarks/speed.py
 """
@@ -30,7 +30,7 @@ from RAFDB_dataset import RAFDBDataset
 ROOT = Path(__file__).resolve().parents[1]
 LR = 1e-5  # nothing may diverge in the time it takes; the clock does not care
 
-Way = Callable[[int], float]  # trains that many steps, returns the seconds they took
+Pipeline = Callable[[int], float]  # trains that many steps, returns the seconds they took
 
 
 @dataclass
@@ -79,7 +79,7 @@ def script(name: str) -> Path:
     return ROOT / models.ARCHITECTURES[name].script
 
 
-def limit(case: Case) -> Way:
+def upper_bound(case: Case) -> Pipeline:
     """The bare step on one batch that stays on the device."""
     runtime, model = case.runtime, case.placed().train()
     optimizer = make_optimizer(model, lr=LR, weight_decay=case.recipe.weight_decay)
@@ -98,7 +98,7 @@ def limit(case: Case) -> Way:
     return lambda steps: timed(runtime, lambda: [step() for _ in range(steps)])
 
 
-def suite(case: Case) -> Way:
+def ours(case: Case) -> Pipeline:
     """Epochs, or the beginning of one, as train() has them; evaluation and checkpoints are apart."""
     recipe, runtime, data = case.recipe, case.runtime, case.train
     model = case.placed()
@@ -151,8 +151,8 @@ class Pictures(Dataset):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def usual(case: Case) -> Callable[[int], Way]:
-    """Maps a number of workers to the usual way with that many; both train one model."""
+def dataloader(case: Case) -> Callable[[int], Pipeline]:
+    """Maps a number of workers to the DataLoader with that many; both train one model."""
     place, data = case.runtime.device, Pictures(case.train, case.recipe.image_size)
     model, criterion = case.model().to(place).train(), nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
