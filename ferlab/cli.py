@@ -8,11 +8,11 @@ import difflib
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ferlab.errors import UserError
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Any)
 
 # flags that people bring from timm, torchvision, ultralytics and Keras -> what this suite has for them
 BROUGHT = {

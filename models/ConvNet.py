@@ -45,8 +45,8 @@ class ConvNet(nn.Module):
         for module in self.modules():  # He et al., ICCV 2015: without batch norm the default is too small
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
-        nn.init.normal_(self.classifier[-1].weight, std=0.01)
+                nn.init.zeros_(module.get_parameter("bias"))
+        nn.init.normal_(self.classifier[-1].get_parameter("weight"), std=0.01)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(x))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -65,6 +66,9 @@ ARCHITECTURES = {
 NAMES = tuple(ARCHITECTURES)
 
 
+Model = Any  # an nn.Module with `built` and, once trained, `class_names` and `checkpoint`, unknown to mypy
+
+
 def build(
     name: str,
     *,
@@ -72,7 +76,7 @@ def build(
     image_size: int | None = None,
     weights: str | Path = "none",
     seed: int = 0,
-) -> nn.Module:
+) -> Model:
     """A model that maps float images (B, 3, image_size, image_size) to logits (B, num_classes).
 
     weights: "none" for new ones drawn from `seed`, "imagenet" for torchvision's with a new head, or the path
@@ -91,7 +95,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model = architecture.make(num_classes=num_classes, image_size=image_size)
+            model: Model = architecture.make(num_classes=num_classes, image_size=image_size)
         except ValueError as error:
             raise UserError(f"{error}: change --image-size.") from None
     model.built = {"name": name, "num_classes": num_classes, "image_size": image_size}
@@ -102,7 +106,7 @@ def build(
     return model
 
 
-def load(path: str | Path) -> nn.Module:
+def load(path: str | Path) -> Model:
     """The trained model of a `best_model.pth` or `last.pth`, in eval mode, on the CPU; `model.class_names`
     are its classes and `model.checkpoint` holds the rest. Of a last.pth these are the averaged weights, which
     its log describes.
@@ -129,7 +133,7 @@ def imagenet_file(name: str) -> Path:
     )
 
 
-def _load_imagenet(model: nn.Module, architecture: Architecture) -> None:
+def _load_imagenet(model: Model, architecture: Architecture) -> None:
     name, module = model.built["name"], architecture.imagenet
     if module is None:
         raise UserError(f"{name} has no ImageNet weights; train it with --weights none.")
@@ -158,7 +162,7 @@ def _load_imagenet(model: nn.Module, architecture: Architecture) -> None:
         )
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def _load_weights(model: Model, path: Path) -> None:
     state = opened(path)
     if not has_format(state):
         model.loaded = foreign.fit(model, state, path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -33,7 +34,7 @@ LOOKS = (
 )
 MODELS = {name: (it.colour, it.marker) for name, it in ARCHITECTURES.items()}
 LINES = ("-", "--", ":", "-.")
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -337,7 +338,7 @@ def _plain_log(axes, values: Sequence[float], most: int = 5) -> None:
 
 def _legend(figure, panels) -> None:
     """One legend below all panels, every label once."""
-    found = {}
+    found: dict = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             found.setdefault(label, handle)

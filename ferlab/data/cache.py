@@ -64,6 +64,7 @@ def _writable(folder: Path) -> Path:
                 f"note: the cache folder {folder} cannot be used ({error.strerror}); using {fallback}",
                 file=sys.stderr,
             )
+    raise AssertionError("the fallback returns or raises")
 
 
 def decoded(source: Source, split: str, *, skip_bad: bool) -> tuple[np.ndarray, set[int], int]:
@@ -87,9 +88,9 @@ def _cached(source: Source, split: str, folder: Path, *, skip_bad: bool) -> tupl
             if not path.is_file():
                 continue
             images = np.load(path, mmap_mode="r", allow_pickle=False)
-            resized, checksum = path.stem.rsplit("-", 2)[1:]
+            scaled, checksum = path.stem.rsplit("-", 2)[1:]
             if images.shape == shape and images.dtype == np.uint8 and checksum == _checksum(images):
-                return images, set(), int(resized)
+                return images, set(), int(scaled)
         except Exception:  # a damaged file may raise anything: then the images are decoded again
             pass
     images = np.zeros(shape, np.uint8)
@@ -125,15 +126,16 @@ def take(images: np.ndarray, indices: list[int]) -> np.ndarray:
 def _checksum(images: np.ndarray) -> str:
     crc = 0
     for start in range(0, len(images), CHUNK):
-        crc = zlib.crc32(images[start : start + CHUNK], crc)
+        crc = zlib.crc32(images[start : start + CHUNK].data, crc)
         _forget(images)
     return f"{crc:08x}"
 
 
 def _forget(images: np.ndarray) -> None:
     """Let go of the pages of a file in memory: they are read again from the system's cache when needed."""
-    if hasattr(mmap, "MADV_DONTNEED") and isinstance(getattr(images, "_mmap", None), mmap.mmap):
-        images._mmap.madvise(mmap.MADV_DONTNEED)
+    pages = getattr(images, "_mmap", None)
+    if hasattr(mmap, "MADV_DONTNEED") and isinstance(pages, mmap.mmap):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _write_cache(path: Path, images: np.ndarray, family: str) -> bool:

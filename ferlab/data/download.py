@@ -147,8 +147,8 @@ def _wrong(path: Path, counts: dict) -> str:
         rows = find(path).rows
     except UserError as error:
         return str(error)
-    found = {split: Counter(row.label for row in part) for split, part in rows.items()}
-    found = {split: tuple(n for _, n in sorted(part.items())) for split, part in found.items()}
+    labels = {split: Counter(row.label for row in part) for split, part in rows.items()}
+    found = {split: tuple(n for _, n in sorted(part.items())) for split, part in labels.items()}
     return "" if found == counts else f"its images per class are {found}"
 
 

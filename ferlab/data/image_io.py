@@ -40,7 +40,7 @@ def opened(data: bytes, formats: Sequence[str] = FACES) -> Iterator[Image.Image]
     try:
         if "AVIF" in formats and data[4:12] in HEIC:
             formats = (*formats, *_heif())
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
             yield image
     except Unusable:
         raise

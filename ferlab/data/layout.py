@@ -12,7 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ferlab.data import affectnet, fer2013, rafdb
 from ferlab.data.archive import MAX_FILE, foreign, open_zip
@@ -22,6 +22,7 @@ from ferlab.data.tables import MAX_TABLE, by_class, by_pixels, by_table, columns
 from ferlab.errors import UserError, first_of_each
 from ferlab.files import read_regular
 
+T = TypeVar("T")
 KAGGLE, OFFICIAL = "Kaggle layout", "official layout"  # RAF-DB's; the others' classes are what they say
 FOLDERS, CLASSES, TABLE = "a folder per class", "a folder per class and no splits", "a table"
 PARTS = {KAGGLE: ("dataset",), OFFICIAL: ("image", "emolabel"), FOLDERS: tuple(SPLITS)}  # how they begin
@@ -153,7 +154,7 @@ def _state(path: Path) -> str:
     return " ".join(["has no RAF-DB in it.", *hints[:1]])
 
 
-def _only(path: Path, roots: list[tuple[str, Path]]) -> tuple[str, Path]:
+def _only(path: Path, roots: list[tuple[str, T]]) -> tuple[str, T]:
     if len(roots) > 1:
         listed = "\n".join(f"  {root} ({kind})" for kind, root in roots[:7])
         raise UserError(
@@ -271,7 +272,9 @@ def _read_table(path: Path) -> Source:
 def _read_zip(path: Path) -> Source:
     crcs, read = open_zip(path)
     files = {name: crc for name, crc in crcs.items() if not name.startswith("__MACOSX/")}
-    roots, others, tables = set(), set(), set()
+    roots: set[tuple[str, str]] = set()  # each layout that is right, with the folder it begins in
+    others: set[tuple[str, str]] = set()
+    tables: set[tuple[str, str]] = set()
     for name in files:
         *folders, _ = parts = name.split("/")
         if "DATASET" in folders:
@@ -279,8 +282,8 @@ def _read_zip(path: Path) -> Source:
         elif f"/{name}".endswith(f"/{LABEL_FILE}"):
             roots.add((OFFICIAL, name.removesuffix(LABEL_FILE)))
         elif len(folders) > 1 and folders[-2].lower() in SPLITS:
-            found = roots if label(folders[-1]) else others
-            found.add((FOLDERS, "".join(f"{part}/" for part in parts[:-3])))
+            kinds = roots if label(folders[-1]) else others
+            kinds.add((FOLDERS, "".join(f"{part}/" for part in parts[:-3])))
         elif name.lower().endswith(".csv"):
             with contextlib.suppress(OSError):
                 if {"image", "label"} <= columns(read(name)[:4096].decode("utf-8", "replace")).keys():
@@ -290,9 +293,9 @@ def _read_zip(path: Path) -> Source:
         raise UserError(f"{path} has no RAF-DB in it. Expected in a zip:\n{TREE}")
     kind, inside = _only(path, sorted(roots))
     stamp = _stamp(os.stat(path))
-    files = {n.removeprefix(inside): (crc, *stamp) for n, crc in files.items() if n.startswith(inside)}
-    listed = [name for name in files if kind == TABLE and name.endswith(".csv") and "/" not in name]
-    return _checked(kind, "zip", path, files, lambda name: read(inside + name), listed)
+    found = {n.removeprefix(inside): (crc, *stamp) for n, crc in files.items() if n.startswith(inside)}
+    listed = [name for name in found if kind == TABLE and name.endswith(".csv") and "/" not in name]
+    return _checked(kind, "zip", path, found, lambda name: read(inside + name), listed)
 
 
 def _checked(

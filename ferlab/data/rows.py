@@ -70,7 +70,9 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
             strays["/".join([base + split, *below[: 1 if len(below) < 3 else 2]]), kind] += 1
     for (place, kind), n in sorted(strays.items()):
         problems[kind].append(f"{place}: {kind} (files: {n:,})")
-    names, number, notes = CLASS_NAMES, label, []
+    names: tuple[str, ...] = CLASS_NAMES
+    number: Callable[[str], int | None] = label
+    notes: list[str] = []
     if not base:
         words = [folder for part in placed.values() for _, _, folder, _ in part]
         try:
@@ -80,7 +82,7 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
             return Found({"train": [], "test": []}, (), {**problems, "labels": [str(error)]}, [])
         notes += named(names)
     parts = {
-        part: [Row(name, path, number(folder), stamp) for name, path, folder, stamp in found]
+        part: [Row(name, path, number(folder) or 0, stamp) for name, path, folder, stamp in found]
         for part, found in placed.items()
     }
     check_files((row for rows in parts.values() for row in rows), problems)

@@ -7,7 +7,7 @@ found, read = by_pixels(Path("fer2013.csv"))           # columns emotion, pixels
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -60,7 +60,7 @@ def header(path: Path) -> dict[str, int]:
         return {}
 
 
-def by_table(files: dict[str, Stamp], read: Read, tables: list[str], *, hint: str = "") -> Found:
+def by_table(files: dict[str, Stamp], read: Read, tables: Sequence[str], *, hint: str = "") -> Found:
     """The images that the CSVs `tables` list, by their paths below the root, or by their names where those
     are unique. A row's split is the one that its column tells, else the one that its table is called
     by; without either, a stratified fifth is the test set, chosen by the hash of its name.

@@ -55,4 +55,4 @@ def _having(shared: set[bytes], rows: list[bytes]) -> list[int]:
 
 
 def _digest(image: Tensor) -> bytes:
-    return hashlib.sha256(image.contiguous().numpy()).digest()
+    return hashlib.sha256(image.contiguous().numpy().data).digest()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ferlab.errors import UserError
 from ferlab.inference.predictor import SUITE, answer
 from ferlab.training.augment import apply
+from models import Model
 
 INSTALL = "pip install onnx onnxscript onnxruntime"
 OPSET = 18
@@ -24,7 +25,7 @@ OPSET = 18
 class Deployed(nn.Module):
     """uint8 faces (N, 3, 100, 100) -> probabilities (N, C): preprocessing, network, temperature, softmax."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
@@ -42,7 +43,7 @@ def check_installed() -> None:
         raise UserError(f"an ONNX file needs {error.name}, which is not installed: {INSTALL}") from None
 
 
-def write(model: nn.Module, path: Path) -> None:
+def write(model: Model, path: Path) -> None:
     """Write the ONNX file: input `faces` uint8 (N, 3, 100, 100), any N, output `probabilities` (N, C), and
     metadata (model, classes, data, licence, commit). The model must be on the CPU and in eval mode.
     """
@@ -64,7 +65,7 @@ def write(model: nn.Module, path: Path) -> None:
     onnx.save(made, path)
 
 
-def about(model: nn.Module) -> dict[str, str]:
+def about(model: Model) -> dict[str, str]:
     """What the file says of itself."""
     data = getattr(model, "checkpoint", {}).get("data", "nothing")
     licence = "non-commercial research only, as RAF-DB's" if data == "RAF-DB" else "as the training data's"

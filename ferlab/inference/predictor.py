@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ferlab.analysis import records
 from ferlab.data.rafdb import DRAWN, NAME
 from ferlab.errors import UserError
 from ferlab.training import augment
 from ferlab.training.batches import degrade
-from models import ARCHITECTURES
+from models import ARCHITECTURES, Model
 
 BATCH = 256
 SUITE = Path(__file__).resolve().parents[2]
@@ -78,7 +78,7 @@ def best() -> Path:
     raise UserError("no model is trained yet; train one first, such as with python train_ConvNet.py.")
 
 
-def preprocess(model: nn.Module, faces: Tensor) -> Tensor:
+def preprocess(model: Model, faces: Tensor) -> Tensor:
     """uint8 faces (N, 3, 100, 100) -> float (N, 3, S, S) as `model` had them in training: its --resolution
     or --face-size, its image size, normalised.
     """
@@ -89,7 +89,7 @@ def preprocess(model: nn.Module, faces: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def probabilities(models: Sequence[nn.Module], faces: Tensor, *, flip: bool = False) -> Tensor:
+def probabilities(models: Sequence[Model], faces: Tensor, *, flip: bool = False) -> Tensor:
     """float32 (N, C) on the host for uint8 faces (N, 3, H, W): the mean of the models' probabilities, each
     model's logits first divided by its checkpoint's `temperature`, where it has one (Guo et al., On
     Calibration of Modern Neural Networks, ICML 2017, https://arxiv.org/abs/1706.04599).
@@ -104,12 +104,12 @@ def probabilities(models: Sequence[nn.Module], faces: Tensor, *, flip: bool = Fa
     return torch.cat(answers)
 
 
-def answer(model: nn.Module, faces: Tensor) -> Tensor:
+def answer(model: Model, faces: Tensor) -> Tensor:
     """One model's calibrated probabilities (N, C), on its own device, where the faces must be."""
     temperature = getattr(model, "checkpoint", {}).get("temperature", 1.0)
     return (model(preprocess(model, faces)) / temperature).softmax(1)
 
 
-def device(model: nn.Module) -> torch.device:
+def device(model: Model) -> torch.device:
     """Where the model's weights are."""
     return next(model.parameters()).device

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from ferlab.data.labels import expression
 from ferlab.errors import UserError
 from ferlab.inference.predictor import probabilities
+from models import Model
 
 
 class Answers(NamedTuple):
@@ -24,7 +24,7 @@ class Answers(NamedTuple):
     left_out: dict[str, int]  # images of each class that the model does not know
 
 
-def shared_answers(model: nn.Module, part) -> Answers:
+def shared_answers(model: Model, part) -> Answers:
     """The model's answers to a split `part` of a dataset. A class is the same where it has the same name, or
     both names mean the same expression; of the model's probabilities those of the shared classes are kept,
     and made to sum to 1. Raises UserError where fewer than two classes are shared.
@@ -53,7 +53,7 @@ def shared_answers(model: nn.Module, part) -> Answers:
     )
 
 
-def on_device(model: nn.Module, name: str) -> nn.Module:
+def on_device(model: Model, name: str) -> Model:
     """The model there; "auto" is a GPU where there is one. Raises UserError where it cannot be used."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     try:

@@ -5,6 +5,7 @@ batch ahead, through pinned memory; the batches are the same to the last bit.
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +92,7 @@ class Batches:
 
     def _arrived(self, images: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         now = torch.cuda.current_stream()
-        now.wait_stream(self._copying)
+        now.wait_stream(cast(torch.cuda.Stream, self._copying))
         images.record_stream(now)
         return images, self.labels[index]
 

@@ -15,6 +15,7 @@ import time
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ def has_format(state: object) -> bool:
     return isinstance(state, dict) and type(state.get("format")) is int
 
 
-def checked(path: str | Path, state: object) -> dict:
+def checked(path: str | Path, state: Any) -> dict:
     """`state`, which the file at `path` holds, after every check of its contents. Raises UserError."""
     if not has_format(state):
         raise UserError(f"{path} is not a checkpoint of this suite; take one that its train_*.py wrote.")
@@ -110,7 +111,8 @@ def _entries(path: str | Path) -> list[zipfile.ZipInfo]:
 
 
 def _check_contents(path: str | Path, state: dict) -> None:
-    classes, model, weights = (state.get(key) for key in ("class_names", "model", "weights"))
+    classes: Any = state.get("class_names")
+    model, weights = state.get("model"), state.get("weights")
     words = isinstance(classes, list) and all(type(name) is str and 0 < len(name) < 100 for name in classes)
     if not words or not 1 < len(classes) <= MAX_CLASSES or len(set(classes)) < len(classes):
         raise UserError(
@@ -214,7 +216,7 @@ def digest(value) -> str:
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise TypeError("a checkpoint holds no expanded tensor")
             sha.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
-            sha.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            sha.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
             sha.update(f"dict {len(value)}".encode())
             todo += reversed([part for pair in value.items() for part in pair])

@@ -3,11 +3,13 @@
 device = choose("cuda:1"); dtype = amp_dtype(device, "auto"); wait(device)
 """
 
+from collections.abc import Callable
+
 import torch
 
 from ferlab.errors import UserError
 
-THERE = {
+THERE: dict[str, Callable[[], bool]] = {
     "cuda": torch.cuda.is_available,
     "mps": torch.backends.mps.is_available,
     "xpu": torch.xpu.is_available,

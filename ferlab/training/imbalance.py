@@ -100,4 +100,4 @@ class Balance:
         """Take tau * log frequency from the logits for good, in the bias of the model's last linear layer."""
         head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
         with torch.no_grad():
-            head.bias -= tau * self.log_prior.to(head.bias.device)
+            head.bias.sub_(tau * self.log_prior.to(head.bias.device))

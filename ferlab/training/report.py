@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -36,7 +37,8 @@ class Report:
     """A run's screen, log.csv, options.json and TensorBoard's files. Only process 0 prints and writes."""
 
     def __init__(self, folder: RunFolder, options: Options, runtime: Runtime) -> None:
-        self.folder, self.options, self.runtime, self.tensorboard = folder, options, runtime, None
+        self.folder, self.options, self.runtime = folder, options, runtime
+        self.tensorboard: Any = None
         if options.tensorboard and not importlib.util.find_spec("tensorboard"):
             raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard.")
 

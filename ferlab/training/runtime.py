@@ -13,6 +13,7 @@ import platform
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class Runtime:
     amp_dtype: torch.dtype | None  # None: plain fp32
     rank: int = 0
     world_size: int = 1
-    control: object = None  # gloo group for flags, so that agreeing never waits for the GPU's queue
+    control: Any = None  # gloo group for flags, so that agreeing never waits for the GPU's queue
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
