@@ -12,13 +12,13 @@ saw a difference in 20 % of the cases instead of 5 %, this in 3 %. With one seed
 (25 %), so one seed ranks the trained networks and never the architectures.
 """
 
-import math
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest, chi2
 
 from ferlab.analysis.metrics import from_confusion
 from ferlab.analysis.tables import Table, p_text, points
@@ -84,11 +84,10 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     difference = first.mean(0) - second.mean(0)
     if len(first) == len(second) == 1:
         won, lost = int((difference > 0).sum()), int((difference < 0).sum())
-        tail = sum(math.comb(won + lost, i) for i in range(min(won, lost) + 1))
-        return min(1.0, 2 * tail / 2 ** (won + lost))
+        return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
     if not difference.any():
         return 1.0
-    return math.erfc(math.sqrt(difference.sum() ** 2 / (difference**2).sum() / 2))  # chi-squared, one degree
+    return float(chi2.sf(difference.sum() ** 2 / (difference**2).sum(), df=1))
 
 
 def holm(p: Sequence[float]) -> list[float]:
