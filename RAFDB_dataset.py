@@ -19,8 +19,9 @@ from torch.utils.data import Dataset
 
 from ferlab.data import twins
 from ferlab.data.cache import cache_folder, decoded, take
-from ferlab.data.layout import KAGGLE, OFFICIAL, Source, find
+from ferlab.data.layout import find
 from ferlab.data.rafdb import DRAWN, NAME
+from ferlab.data.source import KAGGLE, OFFICIAL, Source
 from ferlab.data.splits import members
 from ferlab.errors import UserError, command
 from ferlab.files import locked

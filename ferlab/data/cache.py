@@ -22,9 +22,9 @@ from PIL import ImageOps
 from PIL.Image import Resampling
 
 from ferlab.data.image_io import Unusable, opened, upright
-from ferlab.data.layout import Source
 from ferlab.data.rafdb import SIDE
 from ferlab.data.rows import Row
+from ferlab.data.source import Source
 from ferlab.errors import UserError, first_ten
 from ferlab.files import locked, replace_file
 

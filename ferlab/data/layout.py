@@ -12,19 +12,18 @@ import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from ferlab.data import affectnet, fer2013, rafdb
+from ferlab.data import rafdb
 from ferlab.data.archive import MAX_FILE, foreign, open_zip
 from ferlab.data.labels import label
-from ferlab.data.rows import ALIGNED, LABEL_FILE, SPLITS, SUFFIXES, Found, Row, by_folder, by_list, ignored
+from ferlab.data.rows import ALIGNED, LABEL_FILE, SPLITS, SUFFIXES, Found, by_folder, by_list, ignored
+from ferlab.data.source import CLASSES, FOLDERS, KAGGLE, OFFICIAL, TABLE, Source
 from ferlab.data.tables import MAX_TABLE, by_class, by_pixels, by_table, columns, header
 from ferlab.errors import UserError, first_of_each
 from ferlab.files import read_regular
 
 T = TypeVar("T")
-KAGGLE, OFFICIAL = "Kaggle layout", "official layout"  # RAF-DB's; the others' classes are what they say
-FOLDERS, CLASSES, TABLE = "a folder per class", "a folder per class and no splits", "a table"
 PARTS = {KAGGLE: ("dataset",), OFFICIAL: ("image", "emolabel"), FOLDERS: tuple(SPLITS)}  # how they begin
 DEPTH = {KAGGLE: 3, OFFICIAL: 0, FOLDERS: 2, CLASSES: 1, TABLE: 6}  # slashes in the path of an image, at most
 LARGE = 16 << 20  # bytes of an image that is not RAF-DB's
@@ -36,60 +35,6 @@ TREE = """  raf-db-dataset/                      or raf-db-dataset.zip with the 
   or the official release: basic/Image/aligned/ and basic/EmoLabel/list_patition_label.txt
   or a folder per class:   train/happy/ ... and test/happy/ ..., or numbers as in DATASET
   or a table of images:    labels.csv with the columns image, label and, if you like, split; or fer2013.csv"""
-
-
-class Source(NamedTuple):
-    """A found dataset: its layout in words, its rows by split, and how to read one file's bytes."""
-
-    layout: str
-    root: Path
-    drawn: bool
-    rows: dict[str, list[Row]]
-    read: Callable[[str], bytes]
-    class_names: tuple[str, ...] = rafdb.CLASS_NAMES
-    face_size: int = 0  # pixels a side that faces of any size are scaled to; 0: all must have RAF-DB's
-
-    @property
-    def side(self) -> int:
-        """Pixels a side of its images as they are handed on."""
-        return self.face_size or rafdb.SIDE
-
-    @property
-    def remedy(self) -> str:
-        """A sentence on what to do when something in it is wrong."""
-        if self.drawn:
-            return (
-                f"These are drawn faces: remove {self.root} and type python -m ferlab.synthetic.dataset "
-                f"{self.root}"
-            )
-        if self.layout.startswith((FOLDERS, TABLE)):
-            return f"Fix these files in {self.root}."
-        return f"Fix these files, or remove {self.root} and fetch RAF-DB again with setup_dataset.ipynb."
-
-    @property
-    def counts(self) -> dict[str, tuple[int, ...]]:
-        """Images by split and class, unreadable ones and those held out as val too."""
-        n = len(self.class_names)
-        return {
-            split: tuple(map([row.label for row in rows].count, range(1, n + 1)))
-            for split, rows in self.rows.items()
-        }
-
-    @property
-    def dataset(self) -> str:
-        """Its name: of a known dataset by its counts, "drawn faces", else its folder's or file's, in small
-        letters, digits and dashes.
-        """
-        if self.drawn:
-            return rafdb.DRAWN
-        counts = self.counts
-        for facts in (rafdb, fer2013, affectnet):
-            if set(facts.CLASS_NAMES) == set(self.class_names):
-                order = [facts.CLASS_NAMES.index(name) for name in self.class_names]
-                known = {split: tuple(n[i] for i in order) for split, n in facts.COUNTS.items()}
-                if counts == known:
-                    return facts.NAME
-        return rafdb.slug(self.root.name if self.root.is_dir() else self.root.stem)
 
 
 def find(path: str | Path) -> Source:
