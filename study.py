@@ -13,68 +13,34 @@ is typed again.
 """
 
 import argparse
-import ctypes
-import math
 import os
 import shlex
-import signal
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
 from evaluate import transfer
-from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, number, typed
 from ferlab.data.layout import prefix
-from ferlab.errors import Stopped, UserError, command
+from ferlab.errors import UserError, command
 from ferlab.files import write_atomically
 from ferlab.options import Options
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
-from ferlab.training.run_folder import place
+from ferlab.training.jobs import Job, check, left, say_where_they_stand, train
 from ferlab.training.runtime import start
-from models import ARCHITECTURES, NAMES, load
+from models import NAMES, load
 from RAFDB_dataset import RAFDBDataset
 from train_function import evaluate, script_options
 
 HERE = Path(__file__).resolve().parent
 IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
 OURS = ("seed", "name", "resume", "overwrite", "test")  # options that the study itself sets
-
-
-class Job(NamedTuple):
-    """One run: its model, its options, the words to call its script with, and the study it is for, or ""."""
-
-    model: str
-    options: Options
-    argv: list[str]
-    study: str
-
-    @property
-    def folder(self) -> Path:
-        return place(self.model, self.options)
-
-    @property
-    def finished(self) -> bool:
-        return (self.folder / "metrics.json").exists()
-
-    @property
-    def seconds(self) -> list[float]:
-        """What every epoch took that is done; nothing where that cannot be read."""
-        try:
-            return [row["seconds"] for row in records.log(self.folder)]
-        except records.Unreadable:
-            return []
 
 
 @command
@@ -217,18 +183,18 @@ def run(jobs: list[Job]) -> list[Job]:
     Raises Stopped on SIGINT and SIGTERM, after the run has saved itself, and UserError where a run fails.
     """
     for job in jobs:
-        _check(job)
+        check(job)
     finished = sum(job.finished for job in jobs)
     begun = sum(bool(job.seconds) for job in jobs if not job.finished)
     new = len(jobs) - finished - begun
-    print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {new} new; {_left(jobs)}", flush=True)
-    _say_where_it_stands(jobs)
+    print(f"{len(jobs)} runs: {finished} finished, {begun} begun, {new} new; {left(jobs)}", flush=True)
+    say_where_they_stand(jobs)
     failed = []
     with Interrupt(command=shlex.join(["python", *sys.argv])) as interrupt:
         for study, part in groupby(enumerate(jobs, 1), key=lambda item: item[1].study):
             try:
                 for number, job in part:
-                    if not job.finished and not _train(job, jobs, f"[{number}/{len(jobs)}]", interrupt):
+                    if not job.finished and not train(job, jobs, f"[{number}/{len(jobs)}]", interrupt):
                         failed.append(job)
                     if study == "resolution" and job.finished:
                         _test_degraded(job, interrupt)
@@ -243,103 +209,6 @@ def run(jobs: list[Job]) -> list[Job]:
                 for page in pages:
                     print(f"written: {page}", flush=True)
     return failed
-
-
-def _check(job: Job) -> None:
-    """Raise UserError where the folder holds a finished run of another recipe under this name."""
-    if job.finished:
-        try:  # what the run does not name is an option that came later, at its default
-            stored = vars(Options()) | records.options(job.folder)
-        except records.Unreadable as error:
-            raise UserError(f"{job.folder} holds a finished run, but {error}. Remove that folder.") from None
-        wanted = {key: value for key, value in vars(job.options).items() if key in RECIPE}
-        if other := [key for key, value in wanted.items() if stored.get(key) != value]:
-            raise UserError(
-                f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
-                f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
-                "choose another --output."
-            )
-
-
-def _train(job: Job, jobs: list[Job], place: str, interrupt: Interrupt) -> bool:
-    """Run the job's script to its end, showing how far it is; False where its numbers went bad."""
-    mode = ["--resume"] if (job.folder / "last.pth").exists() else ["--overwrite"] if job.seconds else []
-    title = f"{place} {job.model} {job.options.name}"
-    with tempfile.TemporaryFile() as output:
-        # a session of its own: Ctrl-C reaches this process only, which passes it on once
-        child = subprocess.Popen(
-            [sys.executable, str(HERE / ARCHITECTURES[job.model].script), *job.argv, *mode],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_along(),
-        )
-        try:
-            while child.poll() is None and not interrupt.number:
-                done = f"epoch {len(job.seconds)}/{job.options.epochs}"
-                _show(f"{title}: {done}, {_left(jobs)}", last=False)
-                time.sleep(0.5)
-            if interrupt.number and child.poll() is None:
-                child.send_signal(interrupt.number)
-            child.wait()
-        finally:
-            child.kill()  # does nothing to one that has ended
-        output.seek(0)
-        said = output.read().decode(errors="replace").strip().splitlines()
-    if interrupt.number or child.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        _show("", last=False)
-        number = interrupt.number or child.returncode - 128
-        raise Stopped(number, f"in {title}", shlex.join(["python", *sys.argv]))
-    if child.returncode not in (0, 3):
-        lines = "\n".join(f"  {line}" for line in said[-12:])
-        raise UserError(f"{title} ended with code {child.returncode}:\n{lines}", code=child.returncode)
-    _show(f"{title}: {'finished' if job.finished else said[-1]}; {_left(jobs)}", last=True)
-    return job.finished
-
-
-def _die_along() -> Callable[[], object] | None:
-    """What the child calls first on Linux: when this process is killed, it is to stop and save itself."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def _left(jobs: list[Job]) -> str:
-    """The time for all epochs that are missing, by what epochs of the same model took per training image."""
-    took: dict[str, list[float]] = {}
-    missing: dict[str, float] = {}
-    for job in jobs:
-        seconds = job.seconds
-        took.setdefault(job.model, []).extend(value / job.options.train_fraction for value in seconds)
-        epochs = 0 if job.finished else job.options.epochs - len(seconds)
-        missing[job.model] = missing.get(job.model, 0) + epochs * job.options.train_fraction
-    known = sum(epochs * sum(took[name]) / len(took[name]) for name, epochs in missing.items() if took[name])
-    unknown = [f"{n:g} epochs of {name}" for name, n in missing.items() if n and not took[name]]
-    if unknown and not known:
-        return f"{' and '.join(unknown)} to train, and nothing yet to tell how long they take"
-    hours, minutes = divmod(math.ceil(known / 60), 60)
-    time_left = f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
-    return time_left + (f", not counting {', '.join(unknown)}" if unknown else "")
-
-
-def _say_where_it_stands(jobs: list[Job]) -> None:
-    """A line for each model and study: how many runs are finished, and the minutes one of them took."""
-    groups: dict[tuple[str, str], list[Job]] = {}
-    for job in jobs:
-        groups.setdefault((job.study, job.model), []).append(job)
-    for (study, model), part in groups.items():
-        minutes = [sum(job.seconds) / 60 for job in part if job.finished and job.seconds]
-        took = f", {statistics.median(minutes):.0f} min each" if minutes else ""
-        finished = sum(job.finished for job in part)
-        print(f"  {study:10} {model:9} {finished} of {len(part)} finished{took}", flush=True)
-
-
-def _show(line: str, *, last: bool) -> None:
-    """A line that the next one replaces on a terminal; elsewhere only what stays is printed."""
-    if last or sys.stdout.isatty():
-        print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, end="\n" if last else "", flush=True)
 
 
 def _test_degraded(job: Job, interrupt: Interrupt) -> None:

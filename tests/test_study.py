@@ -21,6 +21,7 @@ from ferlab.analysis.studies import STUDIES, write_page
 from ferlab.data.layout import prefix
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.training import jobs
 from ferlab.training.interrupt import Interrupt
 from train_function import script_options
 
@@ -96,7 +97,7 @@ def test_the_time_left_by_hand(tmp_path):
     words = ["--output", str(tmp_path), "--epochs", "10"]
     half, whole = (study._job("ConvNet", 0, words, "samples", share) for share in (0.5, 1.0))
     other = study._job("ResNet18", 0, words, "samples", 1.0)
-    assert study._left([half, other]) == (
+    assert jobs.left([half, other]) == (
         "5 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take"
     )
     half.folder.mkdir(parents=True)
@@ -104,8 +105,8 @@ def test_the_time_left_by_hand(tmp_path):
         "epoch,train_loss,val_loss,val_accuracy,val_macro_f1,seconds\n1,1,1,0,0,600\n2,1,1,0,0,600\n"
     )
     # ConvNet takes 20 min an epoch with all images: 8 more with half of them, 10 with all
-    assert study._left([half, whole]) == "about 4 h 40 min left"
-    assert study._left([half, whole, other]) == "about 4 h 40 min left, not counting 10 epochs of ResNet18"
+    assert jobs.left([half, whole]) == "about 4 h 40 min left"
+    assert jobs.left([half, whole, other]) == "about 4 h 40 min left, not counting 10 epochs of ResNet18"
 
 
 def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:
@@ -119,15 +120,15 @@ def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:
 
 
 def test_a_run_that_diverges_is_reported_and_the_next_one_starts(tmp_path, monkeypatch, capsys):
-    jobs = stub(tmp_path, monkeypatch, "print('error: no longer finite'); sys.exit(3)")
-    assert study.run(jobs) == jobs
+    made = stub(tmp_path, monkeypatch, "print('error: no longer finite'); sys.exit(3)")
+    assert study.run(made) == made
     assert capsys.readouterr().out.count("no longer finite") == 2
 
 
 def test_a_run_that_fails_stops_the_study_with_its_own_words(tmp_path, monkeypatch):
-    jobs = stub(tmp_path, monkeypatch, "print('error: there is no such data'); sys.exit(2)")
+    made = stub(tmp_path, monkeypatch, "print('error: there is no such data'); sys.exit(2)")
     with pytest.raises(UserError, match="there is no such data") as error:
-        study.run(jobs)
+        study.run(made)
     assert error.value.code == 2
 
 

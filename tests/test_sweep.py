@@ -11,6 +11,7 @@ from test_study import FEW, ROOT, planned  # noqa: F401
 import study
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.errors import UserError
+from ferlab.training import jobs
 from models import NAMES
 
 
@@ -68,10 +69,10 @@ def test_a_run_older_than_an_option_counts_with_the_options_default(tmp_path):
     (job.folder / "metrics.json").write_text("{}")
     old = {key: value for key, value in vars(job.options).items() if key not in ("start_size", "patch_keep")}
     (job.folder / "options.json").write_text(json.dumps(old))
-    study._check(job)
+    jobs.check(job)
     (job.folder / "options.json").write_text(json.dumps(old | {"start_size": 64}))
     with pytest.raises(UserError, match="--start-size 64"):
-        study._check(job)
+        jobs.check(job)
 
 
 def test_a_sweep_ranks_by_val_and_runs_nothing_twice(tmp_path, drawn):

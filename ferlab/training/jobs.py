@@ -1,0 +1,151 @@
+"""One run of a series as a process of its own: what it is, how far it is, and training it to its end.
+
+job = Job("ConvNet", options, ["--seed", "0"], study="")
+check(job); train(job, [job], "[1/1]", interrupt); print(left([job]))
+"""
+
+import ctypes
+import math
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ferlab.analysis import records
+from ferlab.analysis.runs import RECIPE
+from ferlab.cli import flag
+from ferlab.errors import Stopped, UserError
+from ferlab.options import Options
+from ferlab.training.interrupt import Interrupt
+from ferlab.training.run_folder import place
+from models import ARCHITECTURES
+
+HERE = Path(__file__).resolve().parents[2]  # where the scripts are
+
+
+class Job(NamedTuple):
+    """One run: its model, its options, the words to call its script with, and the study it is for, or ""."""
+
+    model: str
+    options: Options
+    argv: list[str]
+    study: str
+
+    @property
+    def folder(self) -> Path:
+        return place(self.model, self.options)
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "metrics.json").exists()
+
+    @property
+    def seconds(self) -> list[float]:
+        """What every epoch took that is done; nothing where that cannot be read."""
+        try:
+            return [row["seconds"] for row in records.log(self.folder)]
+        except records.Unreadable:
+            return []
+
+
+def check(job: Job) -> None:
+    """Raise UserError where the folder holds a finished run of another recipe under this name."""
+    if job.finished:
+        try:  # what the run does not name is an option that came later, at its default
+            stored = vars(Options()) | records.options(job.folder)
+        except records.Unreadable as error:
+            raise UserError(f"{job.folder} holds a finished run, but {error}. Remove that folder.") from None
+        wanted = {key: value for key, value in vars(job.options).items() if key in RECIPE}
+        if other := [key for key, value in wanted.items() if stored.get(key) != value]:
+            raise UserError(
+                f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
+                f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
+                "choose another --output."
+            )
+
+
+def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
+    """Run the job's script to its end, showing how far it is; False where its numbers went bad."""
+    mode = ["--resume"] if (job.folder / "last.pth").exists() else ["--overwrite"] if job.seconds else []
+    title = f"{where} {job.model} {job.options.name}"
+    with tempfile.TemporaryFile() as output:
+        # a session of its own: Ctrl-C reaches this process only, which passes it on once
+        child = subprocess.Popen(
+            [sys.executable, str(HERE / ARCHITECTURES[job.model].script), *job.argv, *mode],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_along(),
+        )
+        try:
+            while child.poll() is None and not interrupt.number:
+                done = f"epoch {len(job.seconds)}/{job.options.epochs}"
+                _show(f"{title}: {done}, {left(jobs)}", last=False)
+                time.sleep(0.5)
+            if interrupt.number and child.poll() is None:
+                child.send_signal(interrupt.number)
+            child.wait()
+        finally:
+            child.kill()  # does nothing to one that has ended
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip().splitlines()
+    if interrupt.number or child.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        _show("", last=False)
+        number = interrupt.number or child.returncode - 128
+        raise Stopped(number, f"in {title}", shlex.join(["python", *sys.argv]))
+    if child.returncode not in (0, 3):
+        lines = "\n".join(f"  {line}" for line in said[-12:])
+        raise UserError(f"{title} ended with code {child.returncode}:\n{lines}", code=child.returncode)
+    _show(f"{title}: {'finished' if job.finished else said[-1]}; {left(jobs)}", last=True)
+    return job.finished
+
+
+def _die_along() -> Callable[[], object] | None:
+    """What the child calls first on Linux: when this process is killed, it is to stop and save itself."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def left(jobs: list[Job]) -> str:
+    """The time for all epochs that are missing, by what epochs of the same model took per training image."""
+    took: dict[str, list[float]] = {}
+    missing: dict[str, float] = {}
+    for job in jobs:
+        seconds = job.seconds
+        took.setdefault(job.model, []).extend(value / job.options.train_fraction for value in seconds)
+        epochs = 0 if job.finished else job.options.epochs - len(seconds)
+        missing[job.model] = missing.get(job.model, 0) + epochs * job.options.train_fraction
+    known = sum(epochs * sum(took[name]) / len(took[name]) for name, epochs in missing.items() if took[name])
+    unknown = [f"{n:g} epochs of {name}" for name, n in missing.items() if n and not took[name]]
+    if unknown and not known:
+        return f"{' and '.join(unknown)} to train, and nothing yet to tell how long they take"
+    hours, minutes = divmod(math.ceil(known / 60), 60)
+    time_left = f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
+    return time_left + (f", not counting {', '.join(unknown)}" if unknown else "")
+
+
+def say_where_they_stand(jobs: list[Job]) -> None:
+    """A line for each model and study: how many runs are finished, and the minutes one of them took."""
+    groups: dict[tuple[str, str], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault((job.study, job.model), []).append(job)
+    for (study, model), part in groups.items():
+        minutes = [sum(job.seconds) / 60 for job in part if job.finished and job.seconds]
+        took = f", {statistics.median(minutes):.0f} min each" if minutes else ""
+        finished = sum(job.finished for job in part)
+        print(f"  {study:10} {model:9} {finished} of {len(part)} finished{took}", flush=True)
+
+
+def _show(line: str, *, last: bool) -> None:
+    """A line that the next one replaces on a terminal; elsewhere only what stays is printed."""
+    if last or sys.stdout.isatty():
+        print(f"\r\x1b[K{line}" if sys.stdout.isatty() else line, end="\n" if last else "", flush=True)
