@@ -7,8 +7,6 @@ python RAFDB_dataset.py raf-db-dataset               # checks the data and says 
 python RAFDB_dataset.py my-faces 100                 # the same, faces of any size scaled to 100 x 100
 """
 
-import hashlib
-import json
 import os
 import sys
 from pathlib import Path
@@ -22,7 +20,7 @@ from ferlab.data.cache import cache_folder, decoded, take
 from ferlab.data.layout import find
 from ferlab.data.rafdb import DRAWN, NAME
 from ferlab.data.source import KAGGLE, OFFICIAL, Source
-from ferlab.data.splits import members
+from ferlab.data.splits import VAL, hash_of, members
 from ferlab.errors import UserError, command
 from ferlab.files import locked
 from ferlab.synthetic.dataset import VERSION, draw_dataset
@@ -46,7 +44,7 @@ class RAFDBDataset(Dataset):
         root: str | Path | Source,
         split: Literal["train", "val", "test"],
         *,
-        val_fraction: float = 0.1,
+        val_fraction: float = VAL,
         train_fraction: float = 1.0,
         skip_bad: bool = False,
     ) -> None:
@@ -90,8 +88,7 @@ class RAFDBDataset(Dataset):
     @property
     def hash(self) -> str:
         """Names and labels of this split as 16 hexadecimal digits: equal splits, equal hash."""
-        pairs = sorted(zip(self.names, self.labels.tolist()))
-        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
+        return hash_of(list(zip(self.names, self.labels.tolist())))
 
 
 def load_splits(options) -> tuple[RAFDBDataset, RAFDBDataset, RAFDBDataset | None]:

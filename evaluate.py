@@ -19,8 +19,8 @@ from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
 from ferlab.files import write_atomically
-from ferlab.inference.predictor import find
-from ferlab.inference.transfer import Answers, on_device, shared_answers
+from ferlab.inference.predictor import find, on_device
+from ferlab.inference.transfer import Answers, NothingShared, shared_answers
 from ferlab.training.report import to_csv, to_json
 from ferlab.training.summary import commit
 from models import load
@@ -34,14 +34,15 @@ def main() -> None:
     add("run", metavar="RUN", help="a run's folder or its .pth")
     add("--data", required=True, help="folder, .zip or table of labelled faces; or synthetic for drawn ones")
     add("--split", choices=("test", "val", "train"), default="test", help="default %(default)s")
-    add("--face-size", type=int, default=SIDE, metavar="N", help="scale faces to N x N (default %(default)s)")
+    add("--face-size", type=int, default=0, metavar="N", help="scale faces to N x N (default: as trained)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--overwrite", action="store_true", help="replace an evaluation that is there already")
     args = parser.parse_args()
-    if not 8 <= args.face_size <= 512:
+    if args.face_size and not 8 <= args.face_size <= 512:
         raise UserError(f"--face-size is {args.face_size}; it must be 8 to 512.")
     checkpoint = find(args.run)
-    part = RAFDBDataset(open_source(args.data)._replace(face_size=args.face_size), args.split)
+    size = args.face_size or load(checkpoint).checkpoint["options"].get("face_size") or SIDE
+    part = RAFDBDataset(open_source(args.data)._replace(face_size=size), args.split)
     if (place(checkpoint, part) / "metrics.json").exists() and not args.overwrite:
         raise UserError(f"{place(checkpoint, part)} is there already; add --overwrite to replace it.")
     print(describe(part))
@@ -102,36 +103,48 @@ def transfer(
     the test images of each path in `test`, and write the page that compares them, transfer.md.
     """
     wanted = [slug(name) for name in train]
-    groups: dict[tuple[str, str], list[Path]] = {}
+    groups: dict[tuple[str, str, str], list[Path]] = {}
     others = set()
     for name in names:
         for file in sorted((results / name).glob("*/best_model.pth")):
             with contextlib.suppress(records.Unreadable):
-                data = records.numbers(file.parent)["data"]
-                if slug(data) in wanted:
-                    groups.setdefault((name, data), []).append(file)
-                others.add(slug(data))
+                numbers = records.numbers(file.parent)
+                if slug(numbers["data"]) in wanted:
+                    groups.setdefault((name, numbers["data"], numbers["split_hash"]), []).append(file)
+                others.add(slug(numbers["data"]))
     if not groups:
         there = f"; there are runs on {', '.join(sorted(others))}" if others else "; train one first"
         raise UserError(f"no finished run in {results} was trained on {' or '.join(wanted)}{there}.")
     parts = [RAFDBDataset(open_source(path)._replace(face_size=face_size), "test") for path in test]
-    cells = []
-    for (name, data), files in groups.items():
+    kinds = [part.kind for part in parts]
+    if twice := {kind for kind in kinds if kinds.count(kind) > 1}:
+        raise UserError(f"two of the data are called {twice.pop()}; rename the folder of one of them.")
+    cells, not_shared = [], []
+    for (name, data, _), files in groups.items():
         for part in parts:
-            found = []
-            for file in files:
-                numbers, answers = evaluate(file, part, device=device)
-                found.append(answers)
-                score = 100 * numbers["test"]["accuracy"]
-                print(f"{file.parent} on {part.kind}: accuracy {score:.2f} %", flush=True)
+            try:
+                found = [_told(file, part, device) for file in files]
+            except NothingShared as error:
+                not_shared.append(f"{name}, trained on {data}, on {part.kind}: {error}")
+                continue
             first, seeds = found[0], ", ".join(file.parent.name for file in files)
             predicted = np.stack([answers.probabilities.argmax(1) for answers in found])
             left_out = sum(first.left_out.values())
             cells.append(
                 Cell(name, data, part.kind, first.class_names, seeds, first.labels, predicted, left_out)
             )
-    for page in write_page(results / "studies", cells):
+    if not cells:
+        raise UserError(not_shared[0])
+    for page in write_page(results / "studies", cells, not_shared):
         print(f"written: {page}")
+
+
+def _told(checkpoint: Path, part: RAFDBDataset, device: str) -> Answers:
+    """`evaluate`, with a line on the screen."""
+    numbers, answers = evaluate(checkpoint, part, device=device)
+    score = 100 * numbers["test"]["accuracy"]
+    print(f"{checkpoint.parent} on {part.kind}: accuracy {score:.2f} %", flush=True)
+    return answers
 
 
 def said(numbers: dict) -> str:
@@ -145,8 +158,8 @@ def said(numbers: dict) -> str:
         f"balanced accuracy {100 * test['balanced_accuracy']:.2f} %, macro-F1 {100 * test['macro_f1']:.2f} %",
     ]
     lines += [
-        f"recall of {name:10} {100 * found['recall']:5.1f} %  of {found['n']:,}"
-        for name, found in test["per_class"].items()
+        f"recall of {name:10} " + (f"{100 * v['recall']:5.1f} %  of {v['n']:,}" if v["n"] else "no images")
+        for name, v in test["per_class"].items()
     ]
     if numbers["images_left_out"]:
         left_out = ", ".join(f"{n:,} of {name}" for name, n in numbers["images_left_out"].items())

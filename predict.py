@@ -67,7 +67,7 @@ def arguments() -> argparse.Namespace:
     form.add_argument("--json", action="store_true", help="print JSON with the probabilities of all classes")
     add("--save-images", type=Path, metavar="DIR",
         help="write photos with boxes, labels and bars there, and videos' timelines")  # fmt: skip
-    add("--topk", type=int, default=2, choices=range(1, 8), metavar="K", help="answers a face (default 2)")
+    add("--topk", type=int, default=2, choices=range(1, 100), metavar="K", help="answers a face (default 2)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     moving = parser.add_argument_group("video and camera (pip install opencv-python)")
     add = moving.add_argument
@@ -80,6 +80,10 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.images and args.webcam is None:
         parser.error("name a picture, a folder, a video, or --webcam")
+    if args.webcam is not None and (
+        args.images or args.csv or args.json or args.save_images or args.save_video
+    ):
+        raise UserError("--webcam shows a window and writes nothing; leave the files and their options out.")
     for name in ("every", "smooth"):
         if not 0 <= getattr(args, name) < float("inf"):
             raise UserError(f"--{name} is {getattr(args, name):g}; it is a number of seconds, 0 or more.")

@@ -35,7 +35,7 @@ from ferlab.training.interrupt import Interrupt
 from ferlab.training.jobs import Job, check, left, say_where_they_stand, train
 from ferlab.training.runtime import start
 from models import NAMES, load
-from RAFDB_dataset import RAFDBDataset
+from RAFDB_dataset import load_splits
 from train_function import evaluate, script_options
 
 HERE = Path(__file__).resolve().parent
@@ -217,7 +217,7 @@ def _test_degraded(job: Job, interrupt: Interrupt) -> None:
     checkpoint = job.folder / "best_model.pth"
     if job.options.resolution != settings[0] or path.exists() or not checkpoint.exists():
         return
-    model, test = load(checkpoint), RAFDBDataset(job.options.data, "test")
+    model, test = load(checkpoint), load_splits(job.options)[2]
     runtime = start(job.options.device, job.options.amp)
     check = partial(interrupt.check, f"while {job.folder} was tested on reduced faces")
     model.to(runtime.device)

@@ -49,7 +49,9 @@ class Options:
     deterministic: bool = run(False, "the same numbers every time, on one machine and version")
     test: bool = run(True, "open the test set at the end; --no-test for trials, which val judges")
 
-    data: str = machine("raf-db-dataset", "folder or .zip of RAF-DB; or synthetic for drawn faces")
+    data: str = machine(
+        "raf-db-dataset", "folder, .zip or table of labelled faces; or synthetic for drawn ones"
+    )
     output: str = machine("results", "folder for the runs")
     name: str = machine("", "name of the run (default seed<seed>, on other data <data>-seed<seed>)")
     device: str = machine("auto", "auto, cpu, cuda, cuda:N, mps (Apple) or xpu (Intel)")

@@ -20,7 +20,8 @@ def fit(model: nn.Module, state: object, path: str | Path) -> str:
     counts them and names the others.
 
     The dict may be wrapped, as under "state_dict", and its names may have a prefix, such as "module.": what
-    fits best is taken. Raises UserError where less than half of the model's tensors are in it.
+    fits best is taken. Raises UserError where less than half of the model's tensors or weights
+    are in it.
     """
     wanted = {key: value for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
     found = max(_candidates(state), key=lambda names: len(_fitting(wanted, names)), default={})
@@ -30,15 +31,17 @@ def fit(model: nn.Module, state: object, path: str | Path) -> str:
         for key, value in wanted.items()
         if key not in fitting
     ]
-    count = f"{len(fitting)} of the {len(wanted)} tensors of {model.built['name']}"
-    if 2 * len(fitting) < len(wanted):
+    share = sum(value.numel() for value in fitting.values()) / sum(value.numel() for value in wanted.values())
+    name, part = model.built["name"], f"{int(100 * share)} % of its weights"
+    count = f"{len(fitting)} of the {len(wanted)} tensors of {name} ({part})"
+    if 2 * len(fitting) < len(wanted) or share < 0.5:
         raise UserError(
             f"{path} has only {count} at {model.built['image_size']} pixels, by name and shape; not "
             f"{_first(apart)}. Take weights of this architecture, or --weights none."
         )
     for key, value in fitting.items():
-        if not value.isfinite().all():
-            raise UserError(f"{path} holds weights that are not finite numbers ({key}); take another file.")
+        if not value.isfinite().all() or (key.endswith("running_var") and (value < 0).any()):
+            raise UserError(f"{path} holds weights that cannot be used ({key}); take another file.")
     model.load_state_dict(fitting, strict=False)
     unused = sorted(key for key in found.keys() - fitting.keys() - wanted.keys() if not key.endswith(COUNTER))
     said = f"{path}: {count} fitted"

@@ -31,8 +31,12 @@ def test_a_drawn_face_is_answered(run, drawn_faces, detector):  # noqa: F811
     assert len(drawn_faces) == len(CLASS_NAMES)
     said, marked, rows, maps = demo.answer(drawn_faces[3], str(run))
     assert said.startswith("1 face, by ") and marked.size == (640, 480)
-    [(number, expression, *shares)] = rows
-    assert len(rows[0]) == len(demo.COLUMNS) and number == 1 and expression in CLASS_NAMES
+    [(number, expression, *shares)] = rows.to_numpy().tolist()
+    assert (
+        list(rows.columns) == ["face", "expression", *CLASS_NAMES]
+        and number == 1
+        and expression in CLASS_NAMES
+    )
     assert sum(float(share.split()[0]) for share in shares) == pytest.approx(100, abs=0.5)
     [(heat, label)] = maps
     assert heat.size == (300, 300) and label == f"1  {expression}"

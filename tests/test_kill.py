@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.files import remove_temporaries
 from ferlab.training.checkpoint import read, save
 from ferlab.training.interrupt import Interrupt
@@ -21,18 +22,18 @@ from ferlab.training.runtime import Runtime
 
 KILLS = int(os.environ.get("KILLS", 40))
 ALONE = Runtime(torch.device("cpu"), None)
-MODEL = {"name": "ConvNet", "num_classes": 7, "image_size": 100}
+ABOUT = {"model": {"name": "ConvNet", "num_classes": 7, "image_size": 100}, "class_names": list(CLASS_NAMES)}
 
 
 def save_for_ever(path: Path, epoch: int) -> None:
     while True:
         epoch += 1
-        save(path, {"model": MODEL, "weights": {"a": torch.full((1 << 18,), epoch)}, "epoch": epoch})
+        save(path, {**ABOUT, "weights": {"a": torch.full((1 << 18,), epoch)}, "epoch": epoch})
 
 
 def test_a_checkpoint_survives_sigkill_at_any_moment(tmp_path):
     path, draw, half_written = tmp_path / "last.pth", random.Random(0), 0
-    save(path, {"model": MODEL, "weights": {}, "epoch": 0})
+    save(path, {**ABOUT, "weights": {}, "epoch": 0})
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ferlab.training.checkpoint", "pytest"])
     epoch = 0

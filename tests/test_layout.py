@@ -109,7 +109,7 @@ def test_a_folder_per_class_is_found_by_number_or_name(tmp_path, names):
         source = find(path)
         assert images(source) == expected and source.layout.startswith("a folder per class, ")
         assert source.read(source.rows["test"][3].path) == FACE
-    assert find(packed).root == packed and ("valid/ is the test set" in source.layout) == ("val" in test)
+    assert find(packed).root == packed and ("val is the test set" in source.layout) == ("val" in test)
 
 
 def test_images_that_are_called_alike_in_every_folder_are_called_by_their_paths(tmp_path):

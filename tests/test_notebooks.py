@@ -165,7 +165,7 @@ def test_of_several_runs_the_best_on_val_is_asked(tmp_path):
         changed = {"data": data, "val": {**real["val"], "macro_f1": macro_f1}}
         (folder / "metrics.json").write_text(json.dumps(real | changed))
     assert trained("ConvNet", tmp_path).parent.name == "imagenet-seed0"
-    assert trained("ConvNet", tmp_path, drawn=True).parent.name == "drawn-seed0"
+    assert trained("ConvNet", tmp_path, data="drawn faces").parent.name == "drawn-seed0"
     assert trained("VGG16", tmp_path) is None
 
 

@@ -201,9 +201,72 @@ def test_faces_of_any_shape_are_scaled_and_counted(tmp_path):
 
 
 def test_names_of_runs_never_pass_for_known_data(tmp_path):
-    for name, expected in (("RAF-DB", "raf-db-"), ("drawn faces", "drawn-faces-"), ("Ä", "faces-")):
-        assert find(tree(tmp_path / name, ["happy", "sad"])).dataset == expected[:-1]
+    for name, expected in (
+        ("RAF-DB", "other-raf-db"),
+        ("drawn faces", "other-drawn-faces"),
+        ("My 1", "my-1"),
+    ):
+        assert find(tree(tmp_path / name, ["happy", "sad"])).dataset == expected
+    odd = {find(tree(tmp_path / name, ["happy", "sad"])).dataset for name in ("Ä", "表情")}
+    assert len(odd) == 2 and all(name.startswith("faces-") for name in odd)
     assert Image.open(tmp_path / "RAF-DB/train/happy/000.png").size == (100, 100)
+
+
+def test_numbers_are_read_by_any_part_of_the_path_and_never_by_a_name_that_only_begins_so(tmp_path):
+    seven = [str(number) for number in range(7)]
+    assert "numbers read as fer2013's" in find(tree(tmp_path / "fer-2013/archive", seven)).layout
+    assert "numbers read as RAF-DB's" in find(tree(tmp_path / "a", [str(n) for n in range(1, 8)])).layout
+    assert "classes.txt" in refused(tree(tmp_path / "fer2013plus", seven))
+    (tmp_path / "fer2013plus/classes.txt").write_text("".join(f"{n}: class {n}\n" for n in seven))
+    assert "numbers by classes.txt" in find(tmp_path / "fer2013plus").layout
+    (tmp_path / "fer2013plus/classes.txt").write_text("0 angry\n0 happy\n")
+    assert "once each" in refused(tmp_path / "fer2013plus")
+
+
+def test_folders_that_are_one_class_are_named(tmp_path):
+    assert (
+        "fear1 and fear2 are one class, Fear" in find(tree(tmp_path / "a", ["fear1", "fear2", "sad"])).layout
+    )
+    source = find(tree(tmp_path / "b", ["calm", "Calm", "angry"]))
+    assert source.class_names == ("angry", "Calm") and "Calm and calm are one class" in source.layout
+
+
+def test_a_table_beside_class_folders_is_not_believed(tmp_path):
+    root = tree(tmp_path / "a", ["happy", "sad"], splits=())
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    table(
+        root / "out.csv", "file,expression", [(name, "sad" if "happy" in name else "happy") for name in files]
+    )
+    assert f"name the table with --data {root / 'out.csv'}" in refused(root)
+    source = find(root / "out.csv")  # asked for by name
+    assert source.dataset == "out" and sum(map(len, source.rows.values())) == 8
+
+
+def test_what_a_table_does_not_say_is_not_guessed(tmp_path):
+    root = tree(tmp_path / "a/images", ["x", "y"], splits=(), each=6).parent
+    rows = [
+        (f"images/{path.parent.name}/{path.name}", path.parent.name) for path in sorted(root.rglob("*.png"))
+    ]
+    table(root / "labels.csv", "image,label", rows[:-1])
+    assert "images without a row, which are left out: 1" in find(root).layout
+    table(
+        root / "labels.csv", "image,label", [*rows[:-1], ("images/z/" + rows[0][0].rpartition("/")[2], "y")]
+    )
+    assert "there is no such image" in refused(root)  # though one in another folder has that name
+    (root / "labels.csv").write_text("image,label,note\n" + f'{rows[0][0]},x,"open\n' + f"{rows[1][0]},y,\n")
+    assert "labels.csv: CSV" not in (text := refused(root)) and "labels.csv, line" in text
+    assert find(root / "images").class_names == ("x", "y")  # the table is the parent's
+
+
+def test_a_word_in_a_table_s_name_tells_the_split(tmp_path):
+    root = tree(tmp_path / "a/images", ["x", "y"], splits=(), each=6).parent
+    rows = [
+        (f"images/{path.parent.name}/{path.name}", path.parent.name) for path in sorted(root.rglob("*.png"))
+    ]
+    table(root / "labels_train.csv", "image,label", rows[::2])
+    table(root / "my-test.csv", "image,label", rows[1::2])
+    assert [len(find(root).rows[split]) for split in ("train", "test")] == [6, 6]
+    assert find(root / "labels_train.csv").dataset == "labels-train"
 
 
 def test_no_list_of_classes_is_imported_outside_data():

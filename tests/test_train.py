@@ -58,10 +58,10 @@ def test_the_image_size_is_the_model_s(options):
 
 def test_other_data_are_not_called_rafdb(options, tree, capsys):
     (tree / "drawn.json").unlink()
-    assert run(options, data=str(tree), epochs=1)["data"] == "other data"
-    assert "These are other data: the numbers say nothing about RAF-DB." in capsys.readouterr().out
+    assert run(options, data=str(tree), epochs=1)["data"] == "data"
+    assert "These are faces of data: the numbers say nothing about RAF-DB." in capsys.readouterr().out
     shown = notebook.overview(notebook.trained_models(options.output)).data
-    assert shown.loc["ConvNet", "trained on"] == "other data"
+    assert shown.loc["ConvNet", "trained on"] == "data"
 
 
 def test_run_folder_is_complete_and_true(options):
@@ -278,7 +278,7 @@ def test_imagenet_for_a_model_without_it():
 
 @pytest.mark.parametrize(
     "device, amp, message",
-    [("gpu", "auto", "use auto, cpu, cuda"), ("cuda:99", "auto", "cuda"), ("cpu", "fp16", "needs a GPU")],
+    [("gpu", "auto", "use auto, cpu, cuda"), ("cuda:99", "auto", "cuda"), ("cpu", "fp16", "needs a CUDA")],
 )
 def test_devices_that_are_not_there(options, device, amp, message):
     with pytest.raises(UserError, match=message):

@@ -39,8 +39,10 @@ class Cell(NamedTuple):
     left_out: int  # images of classes that the model does not know
 
 
-def write_page(root: Path, cells: Sequence[Cell]) -> list[Path]:
-    """Write root/transfer.md and root/plots/transfer.png; returns the page."""
+def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()) -> list[Path]:
+    """Write root/transfer.md and root/plots/transfer.png; returns the page. `not_shared` are sentences about
+    pairs without two classes in common.
+    """
     rows, estimates = [], []
     for cell in cells:
         classes = len(cell.class_names)
@@ -64,6 +66,7 @@ def write_page(root: Path, cells: Sequence[Cell]) -> list[Path]:
     drawn_there = any(DRAWN in (cell.trained_on, cell.tested_on) for cell in cells)
     parts = ["# Across datasets", ABOUT, *(note if drawn_there else [])]
     parts += ["![Across datasets](plots/transfer.png)", Table("Test, %.", header, rows).markdown()]
+    parts += ["\n".join(f"- {sentence}" for sentence in not_shared)] if not_shared else []
     (root / "plots").mkdir(parents=True, exist_ok=True)
     page = root / "transfer.md"
     picture(cells, estimates, root / "plots/transfer.png")

@@ -10,7 +10,7 @@ import re
 import string
 from collections.abc import Callable, Iterable
 
-from ferlab.data import affectnet, fer2013
+from ferlab.data import affectnet, fer2013, rafdb
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 
@@ -65,8 +65,20 @@ def classes(
         there = {*found.values(), *(CLASS_NAMES if words and numbers == RAFDB else ())}
         names = tuple(name for name in EXPRESSIONS if name in there)
         return names, {word: names.index(name) + 1 for word, name in found.items()}
-    names = tuple(sorted(set(meant.values()), key=lambda name: (name.casefold(), name)))
-    return names, {word: names.index(text) + 1 for word, text in meant.items()}
+    spelt = {
+        text.casefold(): text for text in sorted(meant.values(), reverse=True)
+    }  # Angry and angry are one
+    names = tuple(spelt[key] for key in sorted(spelt))
+    return names, {word: names.index(spelt[text.casefold()]) + 1 for word, text in meant.items()}
+
+
+def whose(hint: str) -> str:
+    """Whose numbers a tree at the path `hint` has: the dataset that a part of it is called by, or RAF-DB."""
+    parts = [re.sub(r"\W|_", "", part.lower()) for part in re.split(r"[/\\]", hint)]
+    for facts in (fer2013, affectnet):
+        if any(re.fullmatch(rf"{facts.NAME}([^a-z].*)?", part) for part in parts):
+            return facts.NAME
+    return rafdb.NAME
 
 
 def _numbers(words: list[str], *, hint: str, listed: str) -> dict[str, str]:
@@ -76,11 +88,16 @@ def _numbers(words: list[str], *, hint: str, listed: str) -> dict[str, str]:
         return {}
     known = RAFDB
     if listed:
-        pairs = [line.split(maxsplit=1) for line in listed.splitlines() if line.strip()]
-        known = {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
+        lines = [line for line in listed.splitlines() if line.strip()]
+        pairs = [re.fullmatch(r"\s*(\d+)[\s,:;]+(\S.*?)\s*", line) for line in lines]
+        known = {pair[1]: pair[2] for pair in pairs if pair}
+        if len(known) < len(lines):
+            raise UserError(
+                f'each line of {LIST} must be a number and its class, such as "0 angry", once each.'
+            )
     else:
         for facts in (fer2013, affectnet):
-            if facts.NAME in re.sub(r"\W|_", "", hint.lower()):
+            if facts.NAME == whose(hint):
                 known = {str(number): name for number, name in enumerate(facts.CLASS_NAMES)}
     if unknown := [number for number in numbers if number not in known]:
         raise UserError(

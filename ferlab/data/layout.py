@@ -89,6 +89,7 @@ def _state(path: Path) -> str:
     """In words: what is at `path`, which is no dataset."""
     if not os.path.isdir(path):
         return "is neither a folder nor a file." if os.path.exists(path) else "does not exist."
+    tables = [file.name for file in sorted(path.glob("*.csv"))]
     packed = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PACKED]
     hints = [f"{file.name} there {said}" for file in packed if (said := foreign(file))]
     folders = _folders(path)
@@ -96,6 +97,8 @@ def _state(path: Path) -> str:
         hints.append(f"Its class folders ({', '.join(classes[:3])}, ...) are not in train/ and test/.")
     elif splits := [name for name in folders if name.lower() in SPLITS]:
         hints.append(f"No folder in {splits[0]}/ is named by a class's number or name.")
+    elif tables:
+        hints.append(f"{tables[0]} there has no columns image and label with commas between them.")
     return " ".join(["has no RAF-DB in it.", *hints[:1]])
 
 
@@ -146,11 +149,15 @@ def _tables(folder: Path, column: str) -> list[str]:
 
 
 def _classes(folder: Path) -> list[str]:
-    """The folders in `folder` that hold pictures."""
+    """The folders in `folder` that hold pictures, but for those that are called as splits."""
     found = []
     for name in _folders(folder):
         with contextlib.suppress(OSError), os.scandir(folder / name) as entries:
-            if not ignored(name) and any(entry.name.lower().endswith(SUFFIXES) for entry in entries):
+            if (
+                name.lower() not in SPLITS
+                and not ignored(name)
+                and any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+            ):
                 found.append(name)
     return found
 
@@ -159,7 +166,7 @@ def _around(inside: Path) -> list[tuple[str, Path]]:
     """The dataset that the folder `inside` is a part of."""
     for parent in inside.parents[:2]:
         for kind, root in _roots(parent):
-            if root in inside.parents and inside.relative_to(root).parts[0].lower() in PARTS[kind]:
+            if root in inside.parents and inside.relative_to(root).parts[0].lower() in PARTS.get(kind, ()):
                 return [(kind, root)]
     return []
 
@@ -174,7 +181,8 @@ def _list(folder: Path) -> dict[str, tuple[int, ...] | None]:
         return {e.name: _stamp(e.stat()) if e.is_file() else None for e in entries if not ignored(e.name)}
 
 
-def _read_folder(kind: str, root: Path) -> Source:
+def _read_folder(kind: str, root: Path, named: Sequence[str] = ()) -> Source:
+    """`named` are the tables to read, where not all in `root` are meant."""
     files = _list(root)
     if kind == OFFICIAL:
         folders = [name for name in ("EmoLabel", ALIGNED) if os.path.isdir(root / name)]
@@ -200,8 +208,13 @@ def _read_folder(kind: str, root: Path) -> Source:
             raise OSError(f"is larger than {limit >> 20} MiB")
         return data
 
-    tables = _tables(root, "image") if kind == TABLE else []
-    return _checked(kind, "folder", root, files, read, tables)
+    tables = named or (_tables(root, "image") if kind == TABLE else [])
+    if kind == TABLE and not named and len(classes := _classes(root)) > 1:
+        raise UserError(
+            f"{root} holds folders that may be classes ({', '.join(classes[:3])}) and a table, {tables[0]}: "
+            f"name the table with --data {root / tables[0]}, or move it away."
+        )
+    return _checked(kind, "folder", root / named[0] if named else root, files, read, tables)
 
 
 def _read_table(path: Path) -> Source:
@@ -210,7 +223,7 @@ def _read_table(path: Path) -> Source:
     if {"pixels", "label"} <= found.keys():
         return _source(f"a table of pixels, {path}", path, *by_pixels(path))
     if {"image", "label"} <= found.keys():
-        return _read_folder(TABLE, path.parent)
+        return _read_folder(TABLE, path.parent, [path.name])
     raise UserError(f"{path} is no table of faces: its first line must name the columns image and label.")
 
 
@@ -246,7 +259,7 @@ def _read_zip(path: Path) -> Source:
 def _checked(
     kind: str, place: str, root: Path, files: dict, read: Callable[[str], bytes], tables: Sequence[str]
 ) -> Source:
-    hint = root.name if root.name else root.resolve().name
+    hint = str(root.resolve())
     if kind == OFFICIAL:
         found = by_list(files, read)
     elif kind == TABLE:

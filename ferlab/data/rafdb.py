@@ -3,6 +3,7 @@
 from ferlab.data.rafdb import CLASS_NAMES, COUNTS
 """
 
+import hashlib
 import re
 
 NAME = "RAF-DB"
@@ -16,7 +17,8 @@ LICENCE = "non-commercial research only, no redistribution"
 
 def slug(name: str) -> str:
     """A dataset's name in small letters, digits and dashes, none of those that are taken."""
-    text = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "faces"
+    text = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+    text = text or f"faces-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     return f"{text}-faces" if text in ("drawn", "readme", "notes") else text
 
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ferlab.data.image_io import Unusable, opened
-from ferlab.data.labels import LIST, NUMBERS, classes, compare, expression, label
+from ferlab.data.labels import LIST, NUMBERS, classes, compare, expression, label, whose
 from ferlab.data.rafdb import CLASS_NAMES, SIDE
 from ferlab.errors import UserError
 
@@ -80,7 +80,7 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
             number = numbers.get
         except UserError as error:
             return Found({"train": [], "test": []}, (), {**problems, "labels": [str(error)]}, [])
-        notes += named(names)
+        notes += named(names, numbers, hint)
     parts = {
         part: [Row(name, path, number(folder) or 0, stamp) for name, path, folder, stamp in found]
         for part, found in placed.items()
@@ -95,7 +95,7 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
             )
     notes += [f"no {name}" for name in ("train_labels.csv", "test_labels.csv") if base and name not in tables]
     if "val" in parts and "test" not in parts:
-        notes.append("valid/ is the test set")
+        notes.append("val is the test set")
         parts["test"] = parts.pop("val")
     rows = {"train": [], "test": [], **parts}
     for same in _same_names([row for part in rows.values() for row in part], None if tables else read):
@@ -106,13 +106,23 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
     return Found(rows, names, problems, notes)
 
 
-def named(names: tuple[str, ...]) -> list[str]:
-    """What is to be said of classes other than RAF-DB's seven."""
-    if names == CLASS_NAMES:
-        return []
-    if all(expression(name) == name for name in names):
-        return [f"{len(names)} classes"]
-    return [f"{len(names)} classes, called as they are labelled"]
+def named(names: tuple[str, ...], numbers: dict[str, int], hint: str) -> list[str]:
+    """What is to be said of classes that are not RAF-DB's seven, or that are not called by their names."""
+    notes = []
+    if any(word.isdigit() for word in numbers):
+        notes.append(
+            f"numbers read as {whose(hint)}'s" if all(map(expression, names)) else f"numbers by {LIST}"
+        )
+    for number, name in enumerate(names, 1):
+        words = [word for word in numbers if numbers[word] == number]
+        if len(words) > 1:
+            notes.append(f"{' and '.join(words)} are one class, {name}")
+    if names != CLASS_NAMES:
+        as_they_are = (
+            "" if all(expression(name) == name for name in names) else ", called as they are labelled"
+        )
+        notes.append(f"{len(names)} classes{as_they_are}")
+    return notes
 
 
 def by_list(files: dict[str, Stamp], read: Read) -> Found:

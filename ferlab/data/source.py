@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ferlab.data import affectnet, fer2013, rafdb
 from ferlab.data.rows import Row
+from ferlab.data.splits import VAL, hash_of, members
 
 KAGGLE, OFFICIAL = "Kaggle layout", "official layout"  # RAF-DB's; the others' classes are what they say
 FOLDERS, CLASSES, TABLE = "a folder per class", "a folder per class and no splits", "a table"
@@ -65,4 +66,15 @@ class Source(NamedTuple):
                 known = {split: tuple(n[i] for i in order) for split, n in facts.COUNTS.items()}
                 if counts == known:
                     return facts.NAME
-        return rafdb.slug(self.root.name if self.root.is_dir() else self.root.stem)
+        root = self.root.resolve()
+        name = rafdb.slug(root.name if root.is_dir() else root.stem)
+        return f"other-{name}" if name in map(rafdb.slug, (rafdb.NAME, rafdb.DRAWN)) else name
+
+    @property
+    def val_hash(self) -> str:
+        """The hash of its val split, which runs on it have in their metrics.json as split_hash."""
+        rows = self.rows.get("val", self.rows["train"])
+        if "val" not in self.rows:
+            held = members(rows, self.class_names, "val", val_fraction=VAL, train_fraction=1.0)
+            rows = [rows[i] for i in held]
+        return hash_of([(row.name, row.label - 1) for row in rows])

@@ -4,11 +4,13 @@ indices = members(rows, class_names, "val", val_fraction=0.1, train_fraction=1.0
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 
 from ferlab.data.rows import Row
 from ferlab.errors import UserError
 
+VAL = 0.1  # the share of the training images that is val
 HELD_OUT = 0.2  # the share that is the test set where the data bring none
 
 
@@ -51,3 +53,8 @@ def hold_out(rows: list[Row]) -> dict[str, list[Row]]:
 def shuffled(indices: list[int], rows: list[Row], salt: str) -> list[int]:
     """In the order of a hash of the names: no seed, no machine and no other image moves one."""
     return sorted(indices, key=lambda i: hashlib.sha256(f"{salt}:{rows[i].name}".encode()).digest())
+
+
+def hash_of(pairs: list[tuple[str, int]]) -> str:
+    """Names and labels from 0 as 16 hexadecimal digits: equal splits, equal hash."""
+    return hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest()[:16]

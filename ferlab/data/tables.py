@@ -6,8 +6,9 @@ found, read = by_pixels(Path("fer2013.csv"))           # columns emotion, pixels
 
 import csv
 import io
+import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,6 +18,7 @@ from ferlab.data import fer2013
 from ferlab.data.labels import EXPRESSIONS, LIST, classes
 from ferlab.data.rows import (
     SPLITS,
+    SUFFIXES,
     Found,
     Problems,
     Read,
@@ -62,8 +64,9 @@ def header(path: Path) -> dict[str, int]:
 
 def by_table(files: dict[str, Stamp], read: Read, tables: Sequence[str], *, hint: str = "") -> Found:
     """The images that the CSVs `tables` list, by their paths below the root, or by their names where those
-    are unique. A row's split is the one that its column tells, else the one that its table is called
-    by; without either, a stratified fifth is the test set, chosen by the hash of its name.
+    are unique. A row's split is the one that its column tells, else the one that a word
+    in its table's name says, of several; without either, a stratified fifth is the test set, chosen by the
+    hash of its name.
     """
     problems: Problems = defaultdict(list)
     below: dict[str, list[str]] = defaultdict(list)
@@ -71,17 +74,21 @@ def by_table(files: dict[str, Stamp], read: Read, tables: Sequence[str], *, hint
         below[PurePosixPath(path).name].append(path)
     listed: dict[str, tuple[str, str]] = {}  # path -> split, label
     for name in tables:
-        table = csv.reader(io.StringIO(text_of(files, read, name, problems) or "", newline=None))
-        by_name = SPLITS.get(PurePosixPath(name).stem.lower().removesuffix("_labels"), "")
-        at = columns(",".join(next(table, [])))
-        for cells in filter(None, table):
-            where = f"{name}, line {table.line_num}"
+        words = {SPLITS[word] for word in re.split("[^a-z]+", name.lower()) if word in SPLITS}
+        by_name = words.pop() if len(words) == 1 < len(tables) else ""
+        table = _rows(text_of(files, read, name, problems) or "", name, problems)
+        at = columns(",".join(next(table, (0, []))[1]))
+        for line, cells in table:
+            where = f"{name}, line {line}"
             image, label, split = (
                 cells[at[key]].strip() if at.get(key, 99) < len(cells) else ""
                 for key in ("image", "label", "split")
             )
             image = image.replace("\\", "/").removeprefix("./")
-            paths = [image] if image in files else below.get(PurePosixPath(image).name, [])
+            bare = (
+                "/" not in image or image.startswith("/") or image[1:2] == ":"
+            )  # or a path of another machine
+            paths = [image] if image in files else below.get(PurePosixPath(image).name, []) if bare else []
             part = _split(split) or by_name
             if not image or not label:
                 problems["lines"].append(f"{where}: has no image or no label")
@@ -96,7 +103,20 @@ def by_table(files: dict[str, Stamp], read: Read, tables: Sequence[str], *, hint
                 problems["twice"].append(f"{where}: {image[:60]} is listed twice")
             else:
                 listed[paths[0]] = part, label
-    return _listed(listed, files, read, problems, [f"labels from {', '.join(tables)}"], hint=hint)
+    notes = [f"labels from {', '.join(tables)}"]
+    if unlisted := sum(path.lower().endswith(SUFFIXES) and path not in listed for path in files):
+        notes.append(f"images without a row, which are left out: {unlisted:,}")
+    return _listed(listed, files, read, problems, notes, hint=hint)
+
+
+def _rows(text: str, name: str, problems: Problems) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV that are not empty, each with the number of its line."""
+    table = csv.reader(io.StringIO(text, newline=None), strict=True)
+    try:
+        for cells in filter(None, table):
+            yield table.line_num, cells
+    except csv.Error as error:
+        problems[f"{name}: CSV"].append(f"{name}, line {table.line_num}: {error}")
 
 
 def by_class(files: dict[str, Stamp], read: Read, *, hint: str = "") -> Found:
@@ -126,7 +146,7 @@ def _listed(
     rows: dict[str, list[Row]] = defaultdict(list)
     for path, (part, label) in listed.items():
         rows[part].append(Row(path, path, number[label], files[path]))
-    return finish(rows, names, read, problems, [*notes, *named(names)])
+    return finish(rows, names, read, problems, [*notes, *named(names, number, hint)])
 
 
 def _split(text: str) -> str:

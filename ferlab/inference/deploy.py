@@ -76,7 +76,7 @@ def about(model: Model) -> dict[str, str]:
         commit = ""
     return {
         "model": model.built["name"],
-        "class_names": json.dumps(model.class_names),
+        "class_names": json.dumps(getattr(model, "class_names", [])),
         "input": "faces: uint8 RGB (N, 3, 100, 100), aligned as RAF-DB's",
         "output": "probabilities: float32 (N, C), in class_names' order",
         "trained_on": data,

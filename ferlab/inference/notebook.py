@@ -17,6 +17,7 @@ from pandas.io.formats.style import Styler
 from torch import Tensor
 
 import models
+from ferlab.data.rafdb import NAME
 from ferlab.errors import UserError
 from ferlab.inference.photos import faces_in
 from ferlab.inference.predictor import trained
@@ -86,17 +87,15 @@ def faces_of(test, wanted: Sequence) -> list[Face]:
     return [choose(test, *one) for one in wanted]
 
 
-def trained_models(
-    results: str | Path = "results", *, drawn: bool = False, data: str = ""
-) -> list[TrainedModel]:
-    """All six models, each with the checkpoint of its best run by macro-F1 on val; with `drawn`, runs on
-    drawn faces come first. `data` is what the missing ones are to be trained on, where it is not what the
-    scripts take.
+def trained_models(results: str | Path = "results", *, on: str = NAME, data: str = "") -> list[TrainedModel]:
+    """All six models, each with the checkpoint of its best run by macro-F1 on val; runs on the dataset called
+    `on` come first. `data` is what the missing ones are to be trained on, where it is not what the scripts
+    take.
     """
     found = []
     for name in models.NAMES:
         command = shlex.join(["python", ARCHITECTURES[name].script, *(["--data", data] if data else [])])
-        found.append(TrainedModel(name, trained(name, results, drawn=drawn), command))
+        found.append(TrainedModel(name, trained(name, results, data=on), command))
     if not any(entry.file for entry in found):
         raise UserError(
             f"no model is trained yet: there is no {Path(results) / '<Model>' / '<run>'}/"

@@ -63,6 +63,12 @@ def faces_in(
     cannot be read, is no picture, or the detector is missing.
     """
     name = os.fspath(source) if isinstance(source, str | Path) else ""
+    source = source.read() if hasattr(source, "read") and not name else source
+    if not isinstance(source, str | Path | bytes | Image.Image | np.ndarray):
+        raise UserError(
+            f"a {type(source).__name__} is no picture; take a path, a file's bytes, an open file, a PIL "
+            "image, or uint8 RGB (H, W, 3)."
+        )
     try:
         photo = _opened(name or source)
         crop = aligned or (name and face_detection.is_aligned(os.path.abspath(name), photo))
@@ -81,6 +87,8 @@ def _opened(source: str | bytes | Image.Image | np.ndarray) -> Image.Image:
             raise Unusable(f"is {source.dtype} {source.shape}; an array must be uint8 RGB (H, W, 3)")
         return Image.fromarray(source)
     if isinstance(source, Image.Image):
+        if 0 in source.size:
+            raise Unusable("has no pixels")
         return rgb(source)
     data = read(source) if isinstance(source, str) else bytes(source)
     photo = face_detection.open_photo(data)
@@ -93,7 +101,7 @@ def _opened(source: str | bytes | Image.Image | np.ndarray) -> Image.Image:
 def read(name: str) -> bytes:
     """A file's bytes, or standard input's for "-"; one more than a photo may have where there are more."""
     if os.path.isdir(name):
-        run = any(file.endswith(".pth") for file in os.listdir(name))
+        run = os.path.isfile(os.path.join(name, "best_model.pth"))
         raise ValueError(f"the folder holds {'a model: name it with --model' if run else 'no picture'}")
     if name == "-":
         if sys.stdin is None:

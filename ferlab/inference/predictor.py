@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ferlab.analysis import records
-from ferlab.data.rafdb import DRAWN, NAME
+from ferlab.data.rafdb import DRAWN, NAME, prefix
 from ferlab.errors import UserError
 from ferlab.training import augment
 from ferlab.training.batches import degrade
@@ -23,6 +23,8 @@ SUITE = Path(__file__).resolve().parents[2]
 def find(path: str | Path) -> Path:
     """The checkpoint that `path` means: a run's folder its best_model.pth, a file itself."""
     path = Path(path)
+    if not path.exists() and (SUITE / path).exists():
+        path = SUITE / path  # the suite's own runs are found from any folder
     file = path / "best_model.pth" if path.is_dir() else path
     if file.is_file():
         return file
@@ -54,18 +56,21 @@ def _command(run: Path) -> str:
     return f" with python {known.script}" if known else ""
 
 
-def trained(name: str = "*", results: str | Path = "results", *, drawn: bool = False) -> Path | None:
-    """The best_model.pth of the model `name`, or of any, or None. Runs on RAF-DB come first (with `drawn`
-    those on drawn faces); among them the highest macro-F1 on val, as metrics.json tells, and unfinished ones
-    last.
+def trained(name: str = "*", results: str | Path = "results", *, data: str = NAME) -> Path | None:
+    """The best_model.pth of the model `name`, or of any, or None. Runs on `data`, a dataset's name, come
+    first, then those on RAF-DB, and those on drawn faces last; among them the highest macro-F1 on val, as
+    metrics.json tells, and unfinished ones last.
     """
 
-    def rank(file: Path) -> tuple[bool, bool, float]:
+    def rank(file: Path) -> tuple[bool, bool, bool, float]:
         try:
             numbers = records.numbers(file.parent)
-            return (numbers["data"] == DRAWN) == drawn, numbers["data"] == NAME, numbers["val"]["macro_f1"]
+            there, score = numbers["data"], numbers["val"]["macro_f1"]
         except records.Unreadable:
-            return file.parent.name.startswith("drawn-") == drawn, False, -1.0
+            known = {prefix(kind): kind for kind in (DRAWN, data)}
+            there = next((kind for begin, kind in known.items() if file.parent.name.startswith(begin)), "")
+            score = -1.0
+        return there == data, there == NAME, there != DRAWN, score
 
     return max(sorted(Path(results).glob(f"{name}/*/best_model.pth")), key=rank, default=None)
 
@@ -113,3 +118,13 @@ def answer(model: Model, faces: Tensor) -> Tensor:
 def device(model: Model) -> torch.device:
     """Where the model's weights are."""
     return next(model.parameters()).device
+
+
+def on_device(model: Model, name: str) -> Model:
+    """The model there; "auto" is a GPU where there is one. Raises UserError where it cannot be used."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        return model.to(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:80]
+        raise UserError(f"the device {name} cannot be used: {reason}; take auto or cpu.") from None

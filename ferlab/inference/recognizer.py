@@ -19,7 +19,7 @@ from ferlab.errors import UserError
 from ferlab.inference.explain import explain
 from ferlab.inference.face_detection import Face
 from ferlab.inference.photos import faces_in
-from ferlab.inference.predictor import best, find, probabilities
+from ferlab.inference.predictor import best, find, on_device, probabilities
 
 UNSURE = "unsure"
 
@@ -61,13 +61,7 @@ class Recognizer:
                     f"{self.files[0]} and {file} tell other classes apart, and cannot answer together."
                 )
         self.flip, self.min_confidence = flip, min_confidence
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.models = [model.to(device) for model in self.models]
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"the device {device} cannot be used: {reason}; take auto or cpu.") from None
+        self.models = [on_device(model, device) for model in self.models]
 
     def __call__(
         self, photo: str | Path | bytes | Image.Image | np.ndarray, *, aligned: bool = False

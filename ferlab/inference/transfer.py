@@ -14,6 +14,10 @@ from ferlab.inference.predictor import probabilities
 from models import Model
 
 
+class NothingShared(UserError):
+    """A model and a dataset that have fewer than two classes in common."""
+
+
 class Answers(NamedTuple):
     """What a model says of the images whose class it knows."""
 
@@ -29,11 +33,13 @@ def shared_answers(model: Model, part) -> Answers:
     both names mean the same expression; of the model's probabilities those of the shared classes are kept,
     and made to sum to 1. Raises UserError where fewer than two classes are shared.
     """
-    ours = {expression(name) or name: i for i, name in enumerate(model.class_names)}
-    theirs = [ours.get(expression(name) or name) for name in part.class_names]
+    ours = {name: i for i, name in enumerate(model.class_names)}
+    meant = [expression(name) for name in model.class_names]
+    ours |= {name: i for i, name in enumerate(meant) if name and meant.count(name) == 1 and name not in ours}
+    theirs = [ours.get(name, ours.get(expression(name) or "")) for name in part.class_names]
     shared = sorted({i for i in theirs if i is not None})
     if len(shared) < 2:
-        raise UserError(
+        raise NothingShared(
             f"the model knows {', '.join(model.class_names)}, the data have {', '.join(part.class_names)}: "
             "fewer than two classes are the same."
         )
@@ -51,13 +57,3 @@ def shared_answers(model: Model, part) -> Answers:
         (p / p.sum(1, keepdim=True).clamp(min=1e-12)).numpy(),
         counts,
     )
-
-
-def on_device(model: Model, name: str) -> Model:
-    """The model there; "auto" is a GPU where there is one. Raises UserError where it cannot be used."""
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    try:
-        return model.to(name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the device {name} cannot be used: {reason}; take auto or cpu.") from None

@@ -114,7 +114,10 @@ def watch(recognizer: Recognizer, camera: int = 0, *, smooth: float = SMOOTH, to
     os.environ.setdefault("QT_LOGGING_RULES", "*=false")  # it would miss its own fonts, which are not needed
     probe = "import cv2; cv2.namedWindow('ferlab'); cv2.destroyAllWindows()"
     if subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode:  # Qt aborts a process
-        raise UserError("the camera's window needs a display, and an OpenCV that is not the headless one.")
+        raise UserError(
+            "the camera's window cannot be opened: it needs a display, and opencv-python, not "
+            "opencv-python-headless."
+        )
     video, begun = cv2.VideoCapture(camera), time.monotonic()
     tracker = _tracker(recognizer, 0, smooth)
     try:

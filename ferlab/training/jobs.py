@@ -6,6 +6,7 @@ check(job); train(job, [job], "[1/1]", interrupt); print(left([job]))
 
 import ctypes
 import math
+import os
 import shlex
 import signal
 import statistics
@@ -20,6 +21,7 @@ from typing import NamedTuple
 from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
 from ferlab.cli import flag
+from ferlab.data.layout import find
 from ferlab.errors import Stopped, UserError
 from ferlab.options import Options
 from ferlab.training.interrupt import Interrupt
@@ -61,6 +63,12 @@ def check(job: Job) -> None:
             stored = vars(Options()) | records.options(job.folder)
         except records.Unreadable as error:
             raise UserError(f"{job.folder} holds a finished run, but {error}. Remove that folder.") from None
+        data, split = job.options.data, records.numbers(job.folder)["split_hash"]
+        if data != "synthetic" and os.path.exists(data) and find(data).val_hash != split:
+            raise UserError(
+                f"{job.folder} was trained on other data than {data}, which have the same name. Choose "
+                "another --output, or rename the folder of the data."
+            )
         wanted = {key: value for key, value in vars(job.options).items() if key in RECIPE}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
             raise UserError(

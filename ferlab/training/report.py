@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from ferlab.data.rafdb import DRAWN
 from ferlab.errors import UserError
 from ferlab.options import Options
 from ferlab.training.run_folder import RunFolder
@@ -86,7 +87,8 @@ class Report:
         """Print the final numbers."""
         judged = "test" if "test" in numbers else "val"
         low, high = numbers[judged]["intervals"]["accuracy"]
-        recalls = (f"{name} {100 * v['recall']:.1f}" for name, v in numbers[judged]["per_class"].items())
+        per_class = numbers[judged]["per_class"].items()
+        recalls = (f"{name} " + (f"{100 * v['recall']:.1f}" if v["n"] else "-") for name, v in per_class)
         lines = [
             f"{split:>4}: "
             + ", ".join(f"{name} {100 * numbers[split][k]:.2f} %" for k, name in SCORES.items())
@@ -101,7 +103,8 @@ class Report:
         if judged == "val":
             self.say("The test set stayed shut (--no-test).")
         if numbers["data"] != "RAF-DB":
-            self.say(f"These are {numbers['data']}: the numbers say nothing about RAF-DB.")
+            what = numbers["data"] if numbers["data"] == DRAWN else f"faces of {numbers['data']}"
+            self.say(f"These are {what}: the numbers say nothing about RAF-DB.")
         path = self.folder.path
         self.say(
             f"{numbers['cost']['wall_seconds']:.0f} s in all; pictures: {path / 'curves.png'} "
