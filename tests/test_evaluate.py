@@ -123,3 +123,28 @@ def test_the_page_across_datasets(run, drawn, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             called(monkeypatch, capsys, study, *words)
         assert expected in capsys.readouterr().err
+
+
+def test_a_sweep_does_not_take_another_dataset_s_runs_for_its_own(tmp_path, monkeypatch, capsys):
+    one, other = (
+        tree(tmp_path / place / "faces", ["happy", "sad"], each=n) for place, n in (("a", 8), ("b", 9))
+    )
+    words = ["sweep", "--models", "ConvNet", "--lr", "1e-3", "--epochs", "1", "--image-size", "40"]
+    words += ["--device", "cpu", "--output", tmp_path / "out", "--data"]
+    assert "1 new" in called(monkeypatch, capsys, study, *words, one)
+    assert "1 finished" in called(monkeypatch, capsys, study, *words, one)
+    with pytest.raises(SystemExit):
+        called(monkeypatch, capsys, study, *words, other)
+    assert "was trained on other data than" in capsys.readouterr().err
+
+
+def test_runs_of_other_classes_stand_in_rows_of_their_own(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "results"
+    for name, names in (("faces-seed0", ["happy", "sad"]), ("faces-seed1", ["neutral", "angry"])):
+        folder = trained(tree(tmp_path / name / "faces", names, each=8), tmp_path / name / "out", name=name)
+        (output / "ConvNet").mkdir(parents=True, exist_ok=True)
+        folder.rename(output / "ConvNet" / name)
+    data = tree(tmp_path / "c/others", ["happy", "sad", "cat"])
+    called(monkeypatch, capsys, study, "transfer", "--train", "faces", "--test", data, "--output", output)
+    page = (output / "studies/transfer.md").read_text()
+    assert page.count("| ConvNet | faces | others |") == 1 and "fewer than two classes are the same" in page

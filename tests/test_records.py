@@ -17,6 +17,7 @@ from ferlab.analysis import records
 from ferlab.analysis.studies import write_page
 from ferlab.analysis.sweeps import write_sweep
 from ferlab.errors import UserError
+from ferlab.training import jobs
 from train_function import script_options
 
 LOG = "epoch,train_loss,val_loss,val_accuracy,val_macro_f1,seconds\n"
@@ -159,11 +160,11 @@ def test_a_study_names_what_it_cannot_read(tmp_path, capsys):
     assert "balance can be used:\n  ConvNet/none-seed0: log.csv is no UTF-8" in capsys.readouterr().err
     job = study._job("ConvNet", 0, ["--output", str(tmp_path)], "balance", "none")
     assert job.folder == folder and job.seconds == []
-    study._say_where_it_stands([job])
+    jobs.say_where_they_stand([job])
     assert "1 of 1 finished\n" in capsys.readouterr().out  # and no minutes
     (folder / "options.json").write_text("[]")
     with pytest.raises(UserError, match="holds a finished run, but options.json holds no names"):
-        study._check(job)
+        jobs.check(job)
 
 
 def test_a_sweep_names_what_it_cannot_read(tmp_path, capsys):

@@ -4,6 +4,7 @@ job = Job("ConvNet", options, ["--seed", "0"], study="")
 check(job); train(job, [job], "[1/1]", interrupt); print(left([job]))
 """
 
+import contextlib
 import ctypes
 import math
 import os
@@ -59,22 +60,29 @@ class Job(NamedTuple):
 def check(job: Job) -> None:
     """Raise UserError where the folder holds a finished run of another recipe under this name."""
     if job.finished:
+        _check_data(job)
         try:  # what the run does not name is an option that came later, at its default
             stored = vars(Options()) | records.options(job.folder)
         except records.Unreadable as error:
             raise UserError(f"{job.folder} holds a finished run, but {error}. Remove that folder.") from None
-        data, split = job.options.data, records.numbers(job.folder)["split_hash"]
-        if data != "synthetic" and os.path.exists(data) and find(data).val_hash != split:
-            raise UserError(
-                f"{job.folder} was trained on other data than {data}, which have the same name. Choose "
-                "another --output, or rename the folder of the data."
-            )
         wanted = {key: value for key, value in vars(job.options).items() if key in RECIPE}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
             raise UserError(
                 f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
                 f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
                 "choose another --output."
+            )
+
+
+def _check_data(job: Job) -> None:
+    """Raise UserError where the finished run was trained on other data of the same name."""
+    data = job.options.data
+    with contextlib.suppress(records.Unreadable):  # the study's page names it
+        split = records.numbers(job.folder)["split_hash"]
+        if data != "synthetic" and os.path.exists(data) and find(data).val_hash != split:
+            raise UserError(
+                f"{job.folder} was trained on other data than {data}, which have the same name. Choose "
+                "another --output, or rename the folder of the data."
             )
 
 
