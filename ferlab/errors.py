@@ -8,7 +8,7 @@ import sys
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what is wrong, where, and how to mend it."""
+    """Something the user can fix: the message says what is wrong, where, and how to fix it."""
 
     def __init__(self, message: str, *, code: int = 2) -> None:
         super().__init__(message)

@@ -21,7 +21,7 @@ BLUE, ORANGE, GREEN, GREY, PURPLE, AMBER, SKY = (
     "#E69F00",
     "#56B4E9",
 )
-LOOKS = (
+MARKERS = (
     (BLUE, "o"),
     (ORANGE, "s"),
     (GREEN, "^"),
@@ -145,7 +145,7 @@ def overview(entries: Sequence[dict], path: Path, *, title: str) -> None:
             for axes, cost in zip(row, costs):
                 for entry in (entry for entry in entries if entry[cost]):
                     x, (mean, low, high) = entry[cost], (100 * value for value in entry[key])
-                    colour, marker = _look(entry["label"])
+                    colour, marker = _marker(entry["label"])
                     place = axes.transData
                     if entry["hollow"] and cost == "parameters":  # as many from scratch: beside each other
                         place = place + ScaledTranslation(4 / 72, 0, figure.dpi_scale_trans)
@@ -182,7 +182,7 @@ def all_curves(runs: Sequence[tuple[str, Sequence[dict]]], path: Path, *, title:
         }
         styles: dict[str, dict[str, str]] = {}
         for label, rows in runs:
-            colour = _look(label)[0]
+            colour = _marker(label)[0]
             lines = styles.setdefault(colour, {})
             line = lines.setdefault(label, LINES[len(lines) % len(LINES)])
             for axes, key in zip(panels, names):
@@ -237,7 +237,7 @@ def study_lines(
         panels = figure.subplots(1, 2, sharex=True)
         styles: dict[str, int] = {}
         for label, values in series.items():
-            colour, marker = _look(label)
+            colour, marker = _marker(label)
             styles[colour] = styles.get(colour, -1) + 1
             x = sorted(values)
             for axes, key in zip(panels, ("accuracy", "balanced_accuracy")):
@@ -264,7 +264,7 @@ def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *,
         grid = figure.subplots(len(series), 3, squeeze=False, width_ratios=(1.5, 1, 1))
         strategies = list(dict.fromkeys(name for values in series.values() for name in values))
         for (scatter, *dots), (label, values) in zip(grid, series.items()):
-            for y, (strategy, (colour, marker)) in enumerate(zip(strategies, LOOKS)):
+            for y, (strategy, (colour, marker)) in enumerate(zip(strategies, MARKERS)):
                 if strategy in values:
                     found = values[strategy]
                     _point(scatter, 100 * found["accuracy"][0], found["balanced_accuracy"], colour, marker)
@@ -281,9 +281,9 @@ def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *,
         figure.savefig(path)
 
 
-def _look(label: str) -> tuple[str, str]:
+def _marker(label: str) -> tuple[str, str]:
     """Colour and marker of the model whose name the label begins with: the same in every picture."""
-    return next((look for model, look in MODELS.items() if label.startswith(model)), LOOKS[-1])
+    return next((look for model, look in MODELS.items() if label.startswith(model)), MARKERS[-1])
 
 
 def _point(axes, x: float, estimate: Estimate, colour: str, marker: str) -> None:

@@ -27,7 +27,7 @@ URL = "https://www.kaggle.com/api/v1/datasets/download/shuvoalok/raf-db-dataset"
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 16  # bytes
 LIMIT = 2 * 39_021_420  # bytes, twice of what RAF-DB's zip has
-WAYS = f"""What to do:
+STEPS = f"""What to do:
   - with a network, run this again: it goes on where it stopped; or
   - download the zip of kaggle.com/datasets/shuvoalok/raf-db-dataset with a browser, which may call it
     archive.zip, and put it here as {NAME}.zip: {{place}}; or
@@ -89,16 +89,16 @@ def fetch(path: Path, *, url: str = URL, counts: dict = COUNTS, opener: Callable
     What a broken transfer leaves in `<path>.part` is gone on with. Raises UserError.
     """
     part = path.with_name(f"{path.name}.part")
-    ways = WAYS.format(place=path.absolute())
+    steps = STEPS.format(place=path.absolute())
     try:
         transfer(url, part, opener or build_opener(HttpsOnly).open)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error.__class__.__name__ + f": {error}"
-        raise UserError(f"RAF-DB could not be downloaded ({reason}).\n{ways}") from None
+        raise UserError(f"RAF-DB could not be downloaded ({reason}).\n{steps}") from None
     wrong = _wrong(part, counts)
     if wrong:
         part.unlink()
-        raise UserError(f"{urlsplit(url).netloc} sent something else than RAF-DB ({wrong}).\n{ways}")
+        raise UserError(f"{urlsplit(url).netloc} sent something else than RAF-DB ({wrong}).\n{steps}")
     os.replace(part, path)
 
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ferlab.analysis.plots import LOOKS, STYLE
+from ferlab.analysis.plots import MARKERS, STYLE
 
 MOST = 6  # persons, those that were seen in the most frames
 
@@ -31,7 +31,7 @@ def timeline(samples: Sequence, *, title: str) -> Image.Image:
         for axes, number in zip(panels, shown):
             known = [faces[number].probabilities if number in faces else {} for faces in frames]
             names = next(p for p in known if p)
-            for name, (colour, marker) in zip(names, LOOKS):
+            for name, (colour, marker) in zip(names, MARKERS):
                 y = [100 * p.get(name, np.nan) for p in known]
                 axes.plot(times, y, color=colour, marker=marker, markersize=3, linewidth=1.5, label=name)
             axes.set(ylabel=f"face {number}, %", ylim=(0, 101))

@@ -1,4 +1,4 @@
-"""A portrait drawn from action units: what the muscles of the face do becomes lids, brows, lips and creases.
+"""A face drawn from action units: what the muscles of the face do becomes lids, brows, lips and creases.
 
 face_drawing.draw(units, numpy.random.default_rng(0)).save("face.png")   # units[12] = 1 for a smile
 """
