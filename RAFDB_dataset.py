@@ -7,6 +7,9 @@ python RAFDB_dataset.py raf-db-dataset               # checks the data and says 
 python RAFDB_dataset.py my-faces 100                 # the same, faces of any size scaled to 100 x 100
 """
 
+import ferlab  # noqa: F401  before torch is loaded: it words what goes wrong then
+
+# isort: split
 import os
 import sys
 from pathlib import Path

@@ -6,6 +6,9 @@ python demo.py --host 0.0.0.0 --port 8000    # for other machines too
 Needs: pip install gradio. No photo is kept: uploads lie in a temporary folder until they are a minute old.
 """
 
+import ferlab  # noqa: F401  before torch is loaded: it words what goes wrong then
+
+# isort: split
 import argparse
 import functools
 import os

@@ -6,6 +6,9 @@ python export.py results/ConvNet/seed0 --int8       # and model-int8.onnx beside
 Needs: pip install onnx onnxscript onnxruntime. The check is on the whole test set of --data.
 """
 
+import ferlab  # noqa: F401  before torch is loaded: it words what goes wrong then
+
+# isort: split
 import argparse
 import os
 import tempfile
