@@ -14,6 +14,14 @@ ROOT = Path(__file__).parents[1]
 REAL = ("raf-db-dataset", "raf-db-dataset.zip")
 
 
+LONGEST = ("train", "resume", "scripts", "study", "notebooks", "sweep")  # files of tests that take minutes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process is still at one when the others have nothing left."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory) -> Path:
     """A cache folder for this session only, for subprocesses too: the user's own is never touched."""
