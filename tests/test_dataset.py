@@ -162,6 +162,15 @@ def test_what_is_no_square_gets_grey_bars():
     )
 
 
+def test_faces_of_any_kind_are_read_as_photos_are():
+    deep = Image.fromarray(RAMP.astype(np.uint16) * 257)
+    with pytest.raises(ValueError, match="not 8 bits a channel"):
+        decode_face(encode(deep, "PNG"))
+    assert np.abs(decode_face(encode(deep, "PNG"), size=100)[0].astype(int) - RAMP).max() < 2
+    clear = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    assert (decode_face(encode(clear, "PNG"), size=100) == 255).all()
+
+
 def test_a_source_says_whether_its_images_are_scaled(tmp_path):
     names = "surprise fear disgust happy sad angry neutral".split()
     source = open_source(by_class(tmp_path, names, face=encode(IMAGE.resize((48, 48)))))

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import ImageOps
 from PIL.Image import Resampling
 
-from ferlab.data.image_io import Unusable, opened, upright
+from ferlab.data.image_io import Unusable, opened, rgb, upright
 from ferlab.data.rafdb import SIDE
 from ferlab.data.rows import Row
 from ferlab.data.source import Source
@@ -182,8 +182,8 @@ def decode_face(data: bytes, *, size: int = 0) -> np.ndarray:
     """JPEG or PNG bytes of one aligned face -> uint8 (3, 100, 100) RGB, upright; ValueError says why not.
 
     size: take faces of 8 to 2048 pixels a side, too, and scale them to (3, size, size), with grey bars beside
-    what is no square. Nothing is decoded before the header has promised such a size: no file can ask for more
-    memory.
+    what is no square; 16 bits of grey become 8, and what is transparent white. Nothing is decoded before the
+    header has promised such a size: no file can ask for more memory.
     """
     side = size or SIDE
     with opened(data) as image:
@@ -193,9 +193,9 @@ def decode_face(data: bytes, *, size: int = 0) -> np.ndarray:
             raise Unusable(f"is {width} x {height} pixels, not {SIDE} x {SIDE}{hint}")
         if not (8 <= width <= LARGEST and 8 <= height <= LARGEST):
             raise Unusable(f"is {width} x {height} pixels; a side must have 8 to {LARGEST}")
-        if image.mode not in MODES:
+        if not size and image.mode not in MODES:
             raise Unusable(f"has the pixel format {image.mode}, not 8 bits a channel")
-        image = upright(image).convert("RGB")
+        image = rgb(image) if size else upright(image).convert("RGB")
         if image.size != (side, side):  # smoothed first where it gets smaller
             image = ImageOps.pad(image, (side, side), Resampling.BICUBIC, color=BARS)
         return np.asarray(image).transpose(2, 0, 1)
