@@ -99,6 +99,8 @@ def test_classes_without_splits_give_a_stratified_fifth_to_test(tmp_path):
         [2] * 3,
     ]
     (root / "happy/099.png").write_bytes(face(200))
+    packed = zipped(root, tmp_path / "packed.zip", top="mine/")
+    assert {part: len(rows) for part, rows in find(packed).rows.items()} == {"train": 25, "test": 6}
     before, after = ({row.name for row in part.rows["test"]} for part in (source, find(root)))
     assert before <= after  # no image moves another
 

@@ -10,6 +10,7 @@ Table:            a CSV with the columns image and label, and split if there is 
 import contextlib
 import functools
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -246,7 +247,11 @@ def _read_zip(path: Path) -> Source:
             with contextlib.suppress(OSError):
                 if {"image", "label"} <= columns(read(name)[:4096].decode("utf-8", "replace")).keys():
                     tables.add((TABLE, "".join(f"{part}/" for part in folders)))
-    roots = roots or others or tables
+    inside_of: dict[str, set[str]] = defaultdict(set)  # a folder -> the folders in it that hold pictures
+    for parts in (name.split("/") for name in files if name.lower().endswith(SUFFIXES)):
+        inside_of["".join(f"{part}/" for part in parts[:-2])].add("/".join(parts[-2:-1]))
+    classes = {(CLASSES, folder) for folder, names in inside_of.items() if len(names) > 1}
+    roots = roots or others or tables or classes
     if not roots:
         raise UserError(f"{path} has no RAF-DB in it. Expected in a zip:\n{TREE}")
     kind, inside = _only(path, sorted(roots))
