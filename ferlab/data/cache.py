@@ -166,9 +166,9 @@ def _decode_all(source: Source, rows: list[Row], images: np.ndarray) -> tuple[di
             try:
                 data = source.read(rows[i].path)
                 images[i] = decode_face(data, size=source.face_size)
-                with opened(data) as image:
-                    if image.size != (source.side, source.side):
-                        resized.append(i)
+                if source.face_size:
+                    with opened(data) as image:
+                        resized.extend([i] * (image.size != (source.side, source.side)))
             except (OSError, ValueError) as error:
                 problems[i] = f"{rows[i].path}: {getattr(error, 'strerror', None) or error}"
 

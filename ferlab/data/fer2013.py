@@ -4,7 +4,8 @@ from ferlab.data.fer2013 import CLASS_NAMES, COUNTS
 """
 
 NAME = "fer2013"
-CLASS_NAMES = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Neutral")  # labels 0..6
+FIRST = 0  # the label of the first class
+CLASS_NAMES = ("Anger", "Disgust", "Fear", "Happiness", "Sadness", "Surprise", "Neutral")
 COUNTS = {  # of fer2013.csv; trees of folders join val and test as their test
     "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
     "val": (467, 56, 496, 895, 653, 415, 607),

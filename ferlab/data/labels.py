@@ -9,6 +9,7 @@ import io
 import re
 import string
 from collections.abc import Callable, Iterable
+from types import ModuleType
 
 from ferlab.data import affectnet, fer2013, rafdb
 from ferlab.data.rafdb import CLASS_NAMES
@@ -26,7 +27,7 @@ SPELLINGS = (  # any beginning of one will do, from two letters on: su, sur, sur
     ("contemptuous",),
 )
 NUMBERS = ", ".join(f"{number} {name}" for number, name in enumerate(CLASS_NAMES, 1))
-RAFDB = {str(number): name for number, name in enumerate(CLASS_NAMES, 1)}
+DATASETS = (rafdb, fer2013, affectnet)  # whose facts are known
 LIST = "classes.txt"  # beside the images: what the numbers mean where the suite cannot know
 
 
@@ -62,23 +63,26 @@ def classes(
     meant = {word: numbers.get(word, word) for word in words}
     found = {word: expression(text) for word, text in meant.items()}
     if all(found.values()):
-        there = {*found.values(), *(CLASS_NAMES if words and numbers == RAFDB else ())}
+        there = {*found.values(), *(CLASS_NAMES if numbers == _labels(rafdb) else ())}
         names = tuple(name for name in EXPRESSIONS if name in there)
         return names, {word: names.index(name) + 1 for word, name in found.items()}
-    spelt = {
-        text.casefold(): text for text in sorted(meant.values(), reverse=True)
-    }  # Angry and angry are one
+    # Angry and angry are one
+    spelt = {text.casefold(): text for text in sorted(meant.values(), reverse=True)}
     names = tuple(spelt[key] for key in sorted(spelt))
     return names, {word: names.index(spelt[text.casefold()]) + 1 for word, text in meant.items()}
 
 
-def whose(hint: str) -> str:
-    """Whose numbers a tree at the path `hint` has: the dataset that a part of it is called by, or RAF-DB."""
+def whose(hint: str) -> ModuleType:
+    """Facts of the dataset whose numbers a tree at the path `hint` has: a part is called by it; or RAF-DB."""
     parts = [re.sub(r"\W|_", "", part.lower()) for part in re.split(r"[/\\]", hint)]
-    for facts in (fer2013, affectnet):
-        if any(re.fullmatch(rf"{facts.NAME}([^a-z].*)?", part) for part in parts):
-            return facts.NAME
-    return rafdb.NAME
+    called = (
+        facts for facts in DATASETS for part in parts if re.fullmatch(rf"{facts.NAME}([^a-z].*)?", part)
+    )
+    return next(called, rafdb)
+
+
+def _labels(facts: ModuleType) -> dict[str, str]:
+    return {str(number): name for number, name in enumerate(facts.CLASS_NAMES, facts.FIRST)}
 
 
 def _numbers(words: list[str], *, hint: str, listed: str) -> dict[str, str]:
@@ -86,7 +90,6 @@ def _numbers(words: list[str], *, hint: str, listed: str) -> dict[str, str]:
     numbers = [word for word in words if word.isdigit()]
     if not numbers:
         return {}
-    known = RAFDB
     if listed:
         lines = [line for line in listed.splitlines() if line.strip()]
         pairs = [re.fullmatch(r"\s*(\d+)[\s,:;]+(\S.*?)\s*", line) for line in lines]
@@ -96,9 +99,7 @@ def _numbers(words: list[str], *, hint: str, listed: str) -> dict[str, str]:
                 f'each line of {LIST} must be a number and its class, such as "0 angry", once each.'
             )
     else:
-        for facts in (fer2013, affectnet):
-            if facts.NAME == whose(hint):
-                known = {str(number): name for number, name in enumerate(facts.CLASS_NAMES)}
+        known = _labels(whose(hint))
     if unknown := [number for number in numbers if number not in known]:
         raise UserError(
             f"the label {unknown[0]} among {', '.join(words[:10])} is none of {', '.join(known)}, and "

@@ -52,12 +52,20 @@ def find(path: str | Path) -> Source:
         ) from None
 
 
-@functools.cache
+_once = functools.cache(find)  # for what asks of each run in turn
+
+
 def prefix(path: str) -> str:
     """What the names of runs on the data at `path` begin with, or on drawn faces where it is the word
     synthetic. Looked up once. UserError as in `find`.
     """
-    return rafdb.prefix(rafdb.DRAWN if path == "synthetic" else find(path).dataset)
+    return rafdb.prefix(rafdb.DRAWN if path == "synthetic" else _once(path).dataset)
+
+
+@functools.cache
+def val_hash(path: str) -> str:
+    """What runs on the data at `path` have as split_hash in their metrics.json. As `prefix`."""
+    return _once(path).val_hash
 
 
 def _find(path: Path) -> Source:

@@ -7,7 +7,7 @@ import hashlib
 import re
 
 NAME = "RAF-DB"
-# labels 1..7, minus one
+FIRST = 1  # the label of the first class
 CLASS_NAMES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
 SIDE = 100  # pixels, both ways

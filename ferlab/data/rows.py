@@ -94,10 +94,7 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
                 name, text, labels, number if base else lambda cell: number(cell) or label(cell), problems
             )
     notes += [f"no {name}" for name in ("train_labels.csv", "test_labels.csv") if base and name not in tables]
-    if "val" in parts and "test" not in parts:
-        notes.append("val is the test set")
-        parts["test"] = parts.pop("val")
-    rows = {"train": [], "test": [], **parts}
+    rows = splits_of(parts, notes)
     for same in _same_names([row for part in rows.values() for row in part], None if tables else read):
         problems["twice"].append(f"{same[0].name}: is in {' and '.join(row.path for row in same)}")
     if len({row.name for part in rows.values() for row in part}) < sum(map(len, rows.values())):
@@ -106,22 +103,27 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
     return Found(rows, names, problems, notes)
 
 
+def splits_of(parts: dict[str, list[Row]], notes: list[str]) -> dict[str, list[Row]]:
+    """The parts with a test set: val, where there is no other."""
+    if "test" not in parts and "val" in parts:
+        notes.append("val is the test set")
+        parts = {("test" if part == "val" else part): rows for part, rows in parts.items()}
+    return {"train": [], "test": [], **parts}
+
+
 def named(names: tuple[str, ...], numbers: dict[str, int], hint: str) -> list[str]:
     """What is to be said of classes that are not RAF-DB's seven, or that are not called by their names."""
     notes = []
     if any(word.isdigit() for word in numbers):
-        notes.append(
-            f"numbers read as {whose(hint)}'s" if all(map(expression, names)) else f"numbers by {LIST}"
-        )
+        known = all(map(expression, names))
+        notes.append(f"numbers read as {whose(hint).NAME}'s" if known else f"numbers by {LIST}")
     for number, name in enumerate(names, 1):
         words = [word for word in numbers if numbers[word] == number]
         if len(words) > 1:
             notes.append(f"{' and '.join(words)} are one class, {name}")
     if names != CLASS_NAMES:
-        as_they_are = (
-            "" if all(expression(name) == name for name in names) else ", called as they are labelled"
-        )
-        notes.append(f"{len(names)} classes{as_they_are}")
+        known = all(expression(name) == name for name in names)
+        notes.append(f"{len(names)} classes{'' if known else ', called as they are labelled'}")
     return notes
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ferlab.data import affectnet, fer2013, rafdb
+from ferlab.data import rafdb
+from ferlab.data.labels import DATASETS
 from ferlab.data.rows import Row
 from ferlab.data.splits import VAL, hash_of, members
 
@@ -60,7 +61,7 @@ class Source(NamedTuple):
         if self.drawn:
             return rafdb.DRAWN
         counts = self.counts
-        for facts in (rafdb, fer2013, affectnet):
+        for facts in DATASETS:
             if set(facts.CLASS_NAMES) == set(self.class_names):
                 order = [facts.CLASS_NAMES.index(name) for name in self.class_names]
                 known = {split: tuple(n[i] for i in order) for split, n in facts.COUNTS.items()}

@@ -28,6 +28,7 @@ from ferlab.data.rows import (
     check_files,
     ignored,
     named,
+    splits_of,
     text_of,
 )
 from ferlab.data.splits import hold_out
@@ -64,9 +65,8 @@ def header(path: Path) -> dict[str, int]:
 
 def by_table(files: dict[str, Stamp], read: Read, tables: Sequence[str], *, hint: str = "") -> Found:
     """The images that the CSVs `tables` list, by their paths below the root, or by their names where those
-    are unique. A row's split is the one that its column tells, else the one that a word
-    in its table's name says, of several; without either, a stratified fifth is the test set, chosen by the
-    hash of its name.
+    are unique. A row's split is the one that its column tells, else, of several tables, the one that a word
+    in its table's name says; without either, a stratified fifth is the test set, by the hash of its name.
     """
     problems: Problems = defaultdict(list)
     below: dict[str, list[str]] = defaultdict(list)
@@ -85,10 +85,9 @@ def by_table(files: dict[str, Stamp], read: Read, tables: Sequence[str], *, hint
                 for key in ("image", "label", "split")
             )
             image = image.replace("\\", "/").removeprefix("./")
-            bare = (
-                "/" not in image or image.startswith("/") or image[1:2] == ":"
-            )  # or a path of another machine
-            paths = [image] if image in files else below.get(PurePosixPath(image).name, []) if bare else []
+            elsewhere = image.startswith("/") or image[1:2] == ":"  # a path of another machine
+            same_name = below.get(PurePosixPath(image).name, []) if elsewhere or "/" not in image else []
+            paths = [image] if image in files else same_name
             part = _split(split) or by_name
             if not image or not label:
                 problems["lines"].append(f"{where}: has no image or no label")
@@ -164,13 +163,15 @@ def finish(
             problems["splits"].append(f"{len(rest):,} images have no split, and others have one")
         rows = {**hold_out(rest), **rows}
         notes.append("no split in the data: a stratified fifth is the test set, by the hash of its name")
-    if "test" not in rows and "val" in rows:
-        rows["test"] = rows.pop("val")
-        notes.append("val is the test set")
-    rows = {"train": [], "test": [], **rows}
+    rows = splits_of(rows, notes)
     check_files((row for part in rows.values() for row in part), problems)
     check_classes(rows, names, read, problems, whole=False)
     return Found(rows, names, problems, notes)
+
+
+def _cell(cells: list[bytes], at: dict[str, int], use: str) -> str:
+    """A cell's text without quotes; nothing where the table has no such column."""
+    return cells[at[use]].strip(b'" ').decode("ascii", "replace") if use in at else ""
 
 
 def by_pixels(path: Path) -> tuple[Found, Callable[[str], bytes]]:
@@ -185,12 +186,7 @@ def by_pixels(path: Path) -> tuple[Found, Callable[[str], bytes]]:
         for number, line in enumerate(file, 1):
             cells = line.strip().split(b",")
             if len(cells) > max(at.values()):
-                label = cells[at["label"]].strip(b'" ').decode("ascii", "replace")
-                part = (
-                    _split(cells[at["split"]].strip(b'" ').decode("ascii", "replace"))
-                    if "split" in at
-                    else ""
-                )
+                label, part = _cell(cells, at, "label"), _split(_cell(cells, at, "split"))
                 name = f"{path.stem}_{number:05d}.png"
                 if label not in tuple("0123456") or ("split" in at and not part):
                     problems["lines"].append(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
 from ferlab.cli import flag
-from ferlab.data.layout import find
+from ferlab.data.layout import val_hash
 from ferlab.errors import Stopped, UserError
 from ferlab.options import Options
 from ferlab.training.interrupt import Interrupt
@@ -79,7 +79,7 @@ def _check_data(job: Job) -> None:
     data = job.options.data
     with contextlib.suppress(records.Unreadable):  # the study's page names it
         split = records.numbers(job.folder)["split_hash"]
-        if data != "synthetic" and os.path.exists(data) and find(data).val_hash != split:
+        if data != "synthetic" and os.path.exists(data) and val_hash(data) != split:
             raise UserError(
                 f"{job.folder} was trained on other data than {data}, which have the same name. Choose "
                 "another --output, or rename the folder of the data."
