@@ -22,8 +22,8 @@ from ferlab.files import write_atomically
 from ferlab.inference.predictor import find, on_device
 from ferlab.inference.transfer import Answers, NothingShared, shared_answers
 from ferlab.training.report import to_csv, to_json
-from ferlab.training.summary import commit
-from models import load
+from ferlab.training.summary import commit, predictions_table
+from models import Model, load
 from RAFDB_dataset import RAFDBDataset, describe, open_source
 
 
@@ -41,12 +41,13 @@ def main() -> None:
     if args.face_size and not 8 <= args.face_size <= 512:
         raise UserError(f"--face-size is {args.face_size}; it must be 8 to 512.")
     checkpoint = find(args.run)
-    size = args.face_size or load(checkpoint).checkpoint["options"].get("face_size") or SIDE
+    model = on_device(load(checkpoint), args.device)
+    size = args.face_size or model.checkpoint["options"].get("face_size") or SIDE
     part = RAFDBDataset(open_source(args.data)._replace(face_size=size), args.split)
     if (place(checkpoint, part) / "metrics.json").exists() and not args.overwrite:
         raise UserError(f"{place(checkpoint, part)} is there already; add --overwrite to replace it.")
     print(describe(part))
-    numbers, _ = evaluate(checkpoint, part, device=args.device)
+    numbers, _ = evaluate(model, checkpoint, part)
     print(said(numbers))
     print(f"written: {place(checkpoint, part)}")
 
@@ -58,9 +59,10 @@ def place(checkpoint: Path, part: RAFDBDataset) -> Path:
     )
 
 
-def evaluate(checkpoint: Path, part: RAFDBDataset, *, device: str = "auto") -> tuple[dict, Answers]:
-    """Evaluate the model of `checkpoint` on a split of any dataset, and write what came out into `place`."""
-    model = on_device(load(checkpoint), device)
+def evaluate(model: Model, checkpoint: Path, part: RAFDBDataset) -> tuple[dict, Answers]:
+    """Evaluate the model, which `checkpoint` holds, on a split of any dataset; what came out goes to
+    `place`.
+    """
     found = shared_answers(model, part)
     names, folder = found.class_names, place(checkpoint, part)
     numbers = {
@@ -75,8 +77,6 @@ def evaluate(checkpoint: Path, part: RAFDBDataset, *, device: str = "auto") -> t
         "commit": commit(),
         "test": metrics.report(found.probabilities, found.labels, names),
     }
-    rows = zip(found.images, found.labels.tolist(), found.probabilities.tolist())
-    table = [[image, names[label], *(f"{p:.5g}" for p in row)] for image, label, row in rows]
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -84,8 +84,8 @@ def evaluate(checkpoint: Path, part: RAFDBDataset, *, device: str = "auto") -> t
     title = f"{model.built['name']}, trained on {numbers['trained_on']}: {part.kind}, {part.split}"
     draw = partial(plots.confusion, numbers["test"]["confusion_matrix"], names=names, title=title)
     write_atomically(folder / "confusion_matrix.png", draw)
-    text = to_csv(["image", "label", *names], table)
-    for name, content in (("predictions.csv", text), ("metrics.json", to_json(numbers))):
+    header, *rows = predictions_table(found.images, found.labels.tolist(), names, found.probabilities)
+    for name, content in (("predictions.csv", to_csv(header, rows)), ("metrics.json", to_json(numbers))):
         write_atomically(folder / name, lambda file: file.write(content.encode()))
     return numbers, found
 
@@ -121,30 +121,28 @@ def transfer(
         raise UserError(f"two of the data are called {twice.pop()}; rename the folder of one of them.")
     cells, not_shared = [], []
     for (name, data, _), files in groups.items():
-        for part in parts:
-            try:
-                found = [_told(file, part, device) for file in files]
-            except NothingShared as error:
-                not_shared.append(f"{name}, trained on {data}, on {part.kind}: {error}")
-                continue
-            first, seeds = found[0], ", ".join(file.parent.name for file in files)
-            predicted = np.stack([answers.probabilities.argmax(1) for answers in found])
-            left_out = sum(first.left_out.values())
-            cells.append(
-                Cell(name, data, part.kind, first.class_names, seeds, first.labels, predicted, left_out)
-            )
+        found: dict[str, list[Answers]] = {kind: [] for kind in kinds}
+        for file in files:
+            model = on_device(load(file), device)
+            for part in parts:
+                try:
+                    numbers, answers = evaluate(model, file, part)
+                except NothingShared as error:
+                    not_shared.append(f"{name}, trained on {data}, on {part.kind}: {error}")
+                    continue
+                found[part.kind].append(answers)
+                score = 100 * numbers["test"]["accuracy"]
+                print(f"{file.parent} on {part.kind}: accuracy {score:.2f} %", flush=True)
+        seeds = ", ".join(file.parent.name for file in files)
+        for kind, given in found.items():
+            if given:
+                names, labels, left_out = given[0].class_names, given[0].labels, given[0].left_out
+                predicted = np.stack([answers.probabilities.argmax(1) for answers in given])
+                cells.append(Cell(name, data, kind, names, seeds, labels, predicted, sum(left_out.values())))
     if not cells:
         raise UserError(not_shared[0])
-    for page in write_page(results / "studies", cells, not_shared):
+    for page in write_page(results / "studies", cells, list(dict.fromkeys(not_shared))):
         print(f"written: {page}")
-
-
-def _told(checkpoint: Path, part: RAFDBDataset, device: str) -> Answers:
-    """`evaluate`, with a line on the screen."""
-    numbers, answers = evaluate(checkpoint, part, device=device)
-    score = 100 * numbers["test"]["accuracy"]
-    print(f"{checkpoint.parent} on {part.kind}: accuracy {score:.2f} %", flush=True)
-    return answers
 
 
 def said(numbers: dict) -> str:

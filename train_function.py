@@ -138,7 +138,7 @@ def evaluate(
         with runtime.autocast():
             outputs.append(model(x).float())
         check()
-    classes = int(runtime.all_reduce_max(outputs[0].shape[1] if outputs else 0))
+    classes = runtime.all_reduce_max(outputs[0].shape[1] if outputs else 0)
     logits = torch.zeros(len(batches), classes, device=runtime.device)
     if outputs:
         logits[runtime.rank :: runtime.world_size] = torch.cat(outputs)
@@ -340,8 +340,9 @@ def _write(
     )
     save_model(folder.path / "best_model.pth", state.state_dict(), model.state_dict(), **fitted)
     if "test" in logits:
-        table = predictions_table(sets["test"], rounded(logits["test"]))
-        folder.write_text("predictions.csv", to_csv(table[0], table[1:]))
+        part, p = sets["test"], rounded(logits["test"])
+        header, *rows = predictions_table(part.names, part.labels.tolist(), part.class_names, p)
+        folder.write_text("predictions.csv", to_csv(header, rows))
     judged = "test" if "test" in logits else "val"
     title = f"{numbers['model']}, {numbers['run']}, {numbers['data']}"
     matrix = numbers[judged]["confusion_matrix"]

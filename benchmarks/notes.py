@@ -7,23 +7,18 @@ import json
 import platform
 from pathlib import Path
 
-from ferlab.errors import UserError
+from benchmarks import table
 from ferlab.files import write_atomically
 
 FOLDER = Path(__file__).parent
 
 
-def record(name: str, results: dict, table: str, folder: Path = FOLDER) -> None:
-    """Write results/NAME.json, and `table` between <!-- NAME --> and <!-- /NAME --> in NOTES.md."""
-    notes = folder / "NOTES.md"
-    text, begin, end = notes.read_text(), f"<!-- {name} -->", f"<!-- /{name} -->"
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise UserError(f"{notes} must have {begin} and {end} once each: the table goes between them.")
-    new = f"{text.split(begin)[0]}{begin}\n{table}\n{end}{text.split(end)[1]}"
+def record(name: str, results: dict, text: str, folder: Path = FOLDER) -> None:
+    """Write `text` between <!-- NAME --> and <!-- /NAME --> in NOTES.md, and results/NAME.json."""
+    table.between(folder / "NOTES.md", (f"<!-- {name} -->", f"<!-- /{name} -->"), text)
     path = folder / f"results/{name}.json"
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, lambda file: file.write((json.dumps(results, indent=1) + "\n").encode()))
-    write_atomically(notes, lambda file: file.write(new.encode()))
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:

@@ -87,9 +87,9 @@ def test_only_shared_classes_count_and_the_rest_is_told(run, tmp_path, monkeypat
 
 def test_nothing_shared_is_one_sentence(run, tmp_path):
     with pytest.raises(UserError, match="fewer than two classes are the same"):
-        evaluate.evaluate(
-            run / "best_model.pth", RAFDBDataset(tree(tmp_path / "x", ["cat", "happy"]), "test")
-        )
+        model = models.load(run / "best_model.pth")
+        part = RAFDBDataset(tree(tmp_path / "x", ["cat", "happy"]), "test")
+        evaluate.evaluate(model, run / "best_model.pth", part)
 
 
 @pytest.mark.parametrize("names", [["happy", "sad"], [*"abcdefghij"]])

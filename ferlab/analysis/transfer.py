@@ -11,14 +11,13 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ferlab.analysis.plots import STYLE
+from ferlab.analysis.pages import MAIN
+from ferlab.analysis.plots import STYLE, legend, marker
 from ferlab.analysis.significance import bootstrap, interval, scores
 from ferlab.analysis.tables import Table, percent
 from ferlab.data.rafdb import DRAWN
 from ferlab.files import replace_file
-from models import ARCHITECTURES
 
-SHOWN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
 ABOUT = """\
 Models that were trained on one dataset answer to the test images of another, over the classes that both have:
 their probabilities of these classes, made to sum to 1. Numbers are per cent: mean ± standard deviation over
@@ -48,7 +47,7 @@ def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()
         classes = len(cell.class_names)
         [drawn] = bootstrap([cell.predicted], cell.labels, classes=classes)
         values = scores(cell.predicted, cell.labels, classes=classes)
-        found = {key: (values[key].mean(), *interval(drawn[key])) for key in SHOWN}
+        found = {key: (values[key].mean(), *interval(drawn[key])) for key in MAIN}
         estimates.append(found)
         rows.append(
             [
@@ -58,10 +57,10 @@ def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()
                 f"{classes}",
                 f"{len(cell.labels):,}" + (f" (left out: {cell.left_out:,})" if cell.left_out else ""),
                 cell.seeds,
-                *(percent(values[key], found[key][1:]) for key in SHOWN),
+                *(percent(values[key], found[key][1:]) for key in MAIN),
             ]
         )
-    header = ["Model", "Trained on", "Tested on", "Classes", "Images", "Seeds", *SHOWN.values()]
+    header = ["Model", "Trained on", "Tested on", "Classes", "Images", "Seeds", *MAIN.values()]
     note = ["**Drawn faces say nothing about real ones; they show that everything works.**"]
     drawn_there = any(DRAWN in (cell.trained_on, cell.tested_on) for cell in cells)
     parts = ["# Across datasets", ABOUT, *(note if drawn_there else [])]
@@ -84,16 +83,15 @@ def picture(cells: Sequence[Cell], estimates: Sequence[dict], path: Path) -> Non
         for cell, found in zip(cells, estimates):
             offset = 0.7 * ((names.index(cell.model) + 0.5) / len(names) - 0.5)
             y = places.index((cell.trained_on, cell.tested_on)) + offset
-            colour, marker = ARCHITECTURES[cell.model].colour, ARCHITECTURES[cell.model].marker
+            colour, mark = marker(cell.model)
             for axes, key in zip(panels, ("accuracy", "balanced_accuracy")):
                 mean, low, high = (100 * value for value in found[key])
                 axes.plot([low, high], [y, y], "-", color=colour, lw=1.5)
-                axes.plot(mean, y, marker, color=colour, label=cell.model)
-                axes.set_xlabel(f"{SHOWN[key].lower()}, %")
+                axes.plot(mean, y, mark, color=colour, label=cell.model)
+                axes.set_xlabel(f"{MAIN[key].lower()}, %")
         ticks = [f"{trained}\n→ {tested}" for trained, tested in places]
         panels[0].set_yticks(range(len(places)), ticks)
         panels[0].set_ylim(len(places) - 0.5, -0.5)
-        shown = dict(zip(*reversed(panels[0].get_legend_handles_labels())))
-        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3)
+        legend(figure, panels)
         figure.suptitle("Trained on → tested on")
         replace_file(path, lambda file: figure.savefig(file))

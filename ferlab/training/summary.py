@@ -5,6 +5,7 @@ numbers = summarize(state, sets, logits, fitted, ...)
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +66,14 @@ def rounded(logits: Tensor) -> np.ndarray:
     return np.array([[float(f"{p:.5g}") for p in row] for row in logits.softmax(1).tolist()])
 
 
-def predictions_table(test_set, probabilities: np.ndarray) -> list[list]:
-    """The rows of predictions.csv, its header first."""
-    names = test_set.class_names
-    rows = zip(test_set.names, test_set.labels.tolist(), probabilities)
+def predictions_table(
+    images: Sequence[str], labels: Sequence[int], class_names: Sequence[str], probabilities: np.ndarray
+) -> list[list]:
+    """The rows of predictions.csv, its header first: names (N,), labels (N,) and probabilities (N, C)."""
+    rows = zip(images, labels, probabilities)
     return [
-        ["image", "label", *names],
-        *([name, names[label], *(f"{p:.5g}" for p in row)] for name, label, row in rows),
+        ["image", "label", *class_names],
+        *([name, class_names[label], *(f"{p:.5g}" for p in row)] for name, label, row in rows),
     ]
 
 
