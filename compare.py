@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ferlab.analysis.answer import answer, lacking
+from ferlab.analysis.overview import overview
 from ferlab.analysis.pages import (
     HEADLINE,
     MAIN,
@@ -22,7 +23,6 @@ from ferlab.analysis.pages import (
     png,
     published,
 )
-from ferlab.analysis.plots import overview
 from ferlab.analysis.runs import STARTS, Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.studies import STUDIES

@@ -175,7 +175,7 @@ def test_a_new_model_without_a_script_or_a_colour_is_left_out(tmp_path, monkeypa
     new = dataclasses.replace(ARCHITECTURES["ConvNet"], script="train_New.py")
     monkeypatch.setitem(ARCHITECTURES, "ConvNet", new)
     assert left_out(tmp_path) == {"ConvNet/seed0": "there is no train_New.py to tell its recipe"}
-    assert plots._look("New") not in plots.MODELS.values()
+    assert plots.marker("New") not in plots.MODELS.values()
 
 
 @pytest.mark.parametrize("broken", ["picture", "readme", "page"])

@@ -7,7 +7,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.transforms import ScaledTranslation
 
 from models import ARCHITECTURES
 
@@ -127,49 +126,6 @@ def recalls(
         figure.savefig(path)
 
 
-def overview(entries: Sequence[dict], path: Path, *, title: str) -> None:
-    """Accuracy and balanced accuracy with 95 % intervals against training time, parameters and training
-    compute: a filled point for each model from scratch, a hollow one from ImageNet weights.
-
-    An entry: label, hollow, the costs (None: not known), accuracy and balanced_accuracy as Estimates.
-    """
-    costs = {
-        "minutes": "training time, minutes",
-        "parameters": "parameters, millions",
-        "petaflops": "training compute, petaFLOPs",
-    }
-    with matplotlib.rc_context({**STYLE, "font.size": 9, "savefig.dpi": 200}):
-        figure = Figure(figsize=(7.2, 5.2), layout="constrained")  # inches: a page's width, printed as it is
-        grid = figure.subplots(2, 3, sharex="col", sharey="row", subplot_kw={"xscale": "log"})
-        for row, key in zip(grid, ("accuracy", "balanced_accuracy")):
-            for axes, cost in zip(row, costs):
-                for entry in (entry for entry in entries if entry[cost]):
-                    x, (mean, low, high) = entry[cost], (100 * value for value in entry[key])
-                    colour, marker = _marker(entry["label"])
-                    place = axes.transData
-                    if entry["hollow"] and cost == "parameters":  # as many from scratch: beside each other
-                        place = place + ScaledTranslation(4 / 72, 0, figure.dpi_scale_trans)
-                    axes.update_datalim([(x, low), (x, high)])  # which the shifted ones would not count in
-                    axes.plot([x, x], [low, high], "_-", color=colour, lw=1, ms=4, alpha=0.8, transform=place)
-                    axes.plot(
-                        x,
-                        mean,
-                        marker,
-                        color=colour,
-                        mfc="white" if entry["hollow"] else colour,
-                        ms=5,
-                        label=entry["label"],
-                        transform=place,
-                    )
-            row[0].set_ylabel(f"test {key.replace('_', ' ')}, %")
-        for axes, (cost, name) in zip(grid[1], costs.items()):
-            axes.set_xlabel(name)
-            _plain_log(axes, [entry[cost] for entry in entries if entry[cost]] or [1])
-        _legend(figure, grid.flat)
-        figure.suptitle(title, fontsize=10)
-        figure.savefig(path)
-
-
 def all_curves(runs: Sequence[tuple[str, Sequence[dict]]], path: Path, *, title: str) -> None:
     """Losses and val macro-F1 of many runs, (label, rows of log.csv) each: one colour a model."""
     with matplotlib.rc_context(STYLE):
@@ -182,7 +138,7 @@ def all_curves(runs: Sequence[tuple[str, Sequence[dict]]], path: Path, *, title:
         }
         styles: dict[str, dict[str, str]] = {}
         for label, rows in runs:
-            colour = _marker(label)[0]
+            colour = marker(label)[0]
             lines = styles.setdefault(colour, {})
             line = lines.setdefault(label, LINES[len(lines) % len(LINES)])
             for axes, key in zip(panels, names):
@@ -200,7 +156,7 @@ def all_curves(runs: Sequence[tuple[str, Sequence[dict]]], path: Path, *, title:
         for axes, name in zip(panels, names.values()):
             axes.set(xlabel="epoch", title=name)
             axes.xaxis.get_major_locator().set_params(integer=True)
-        _legend(figure, panels)
+        legend(figure, panels)
         figure.suptitle(title)
         figure.savefig(path)
 
@@ -219,7 +175,7 @@ def reliability(models: dict[str, tuple[list[dict], float]], path: Path, *, titl
             axes.set_xlabel("confidence, %")
         for row in grid:
             row[0].set_ylabel("%")
-        _legend(figure, grid.flat)
+        legend(figure, grid.flat)
         figure.suptitle(title)
         figure.savefig(path)
 
@@ -237,19 +193,19 @@ def study_lines(
         panels = figure.subplots(1, 2, sharex=True)
         styles: dict[str, int] = {}
         for label, values in series.items():
-            colour, marker = _marker(label)
+            colour, mark = marker(label)
             styles[colour] = styles.get(colour, -1) + 1
             x = sorted(values)
             for axes, key in zip(panels, ("accuracy", "balanced_accuracy")):
                 mean, low, high = (100 * np.array([values[v][key] for v in x])).T
-                axes.plot(x, mean, LINES[styles[colour] % 4], color=colour, marker=marker, ms=5, label=label)
+                axes.plot(x, mean, LINES[styles[colour] % 4], color=colour, marker=mark, ms=5, label=label)
                 axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
                 axes.set(xscale="log", ylabel=f"test {key.replace('_', ' ')}, %")
         panels[0].set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
         for axes in panels:
             axes.minorticks_off()
             axes.set_xlabel(xlabel)
-        _legend(figure, panels)
+        legend(figure, panels)
         figure.suptitle(title)
         figure.savefig(path)
 
@@ -264,14 +220,14 @@ def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *,
         grid = figure.subplots(len(series), 3, squeeze=False, width_ratios=(1.5, 1, 1))
         strategies = list(dict.fromkeys(name for values in series.values() for name in values))
         for (scatter, *dots), (label, values) in zip(grid, series.items()):
-            for y, (strategy, (colour, marker)) in enumerate(zip(strategies, MARKERS)):
+            for y, (strategy, (colour, mark)) in enumerate(zip(strategies, MARKERS)):
                 if strategy in values:
                     found = values[strategy]
-                    _point(scatter, 100 * found["accuracy"][0], found["balanced_accuracy"], colour, marker)
+                    _point(scatter, 100 * found["accuracy"][0], found["balanced_accuracy"], colour, mark)
                     _bar(scatter, found["accuracy"], 100 * found["balanced_accuracy"][0], colour)
                     for axes, name in zip(dots, ("Fear", "Disgust")):
                         _bar(axes, found[name], y, colour)
-                        axes.plot(100 * found[name][0], y, marker, color=colour, ms=7)
+                        axes.plot(100 * found[name][0], y, mark, color=colour, ms=7)
             scatter.set(xlabel="test accuracy, %", ylabel="test balanced accuracy, %", title=label)
             for axes, name in zip(dots, ("Fear", "Disgust")):
                 axes.set(xlabel=f"recall of {name}, %", ylim=(len(strategies) - 0.5, -0.5))
@@ -281,15 +237,15 @@ def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *,
         figure.savefig(path)
 
 
-def _marker(label: str) -> tuple[str, str]:
+def marker(label: str) -> tuple[str, str]:
     """Colour and marker of the model whose name the label begins with: the same in every picture."""
     return next((look for model, look in MODELS.items() if label.startswith(model)), MARKERS[-1])
 
 
-def _point(axes, x: float, estimate: Estimate, colour: str, marker: str) -> None:
+def _point(axes, x: float, estimate: Estimate, colour: str, mark: str) -> None:
     mean, low, high = (100 * value for value in estimate)
     axes.plot([x, x], [low, high], "-", color=colour, lw=1.5, alpha=0.7)
-    axes.plot(x, mean, marker, color=colour, ms=8)
+    axes.plot(x, mean, mark, color=colour, ms=8)
 
 
 def _bar(axes, estimate: Estimate, y: float, colour: str) -> None:
@@ -319,24 +275,7 @@ def _panels(n: int, size: tuple[float, float]):
     return figure, grid
 
 
-def _plain_log(axes, values: Sequence[float], most: int = 5) -> None:
-    """At most so many ticks with plain numbers on a log scale."""
-    low, high = np.log10(min(values)), np.log10(max(values))
-    margin = max(0.35, 0.08 * (high - low))  # a factor of 5 at least, in which two ticks lie
-    low, high = low - margin, high + margin
-    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
-    for steps in ((1, 2, 5), (1, 3), (1,)):
-        ticks = [step * 10.0**decade for decade in decades for step in steps]
-        ticks = [tick for tick in ticks if low <= np.log10(tick) <= high]
-        if len(ticks) <= most:
-            break
-    axes.set_xlim(10**low, 10**high)
-    axes.minorticks_off()
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter("{x:,g}")
-
-
-def _legend(figure, panels) -> None:
+def legend(figure, panels) -> None:
     """One legend below all panels, every label once."""
     found: dict = {}
     for axes in panels:

@@ -3,42 +3,11 @@
 face_drawing.draw(units, numpy.random.default_rng(0)).save("face.png")   # units[12] = 1 for a smile
 """
 
-import functools
-
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
-SIDE, SCALE = 100, 2  # pixels of an image, and how much larger it is drawn for smooth edges
-SKIN = ((252, 222, 200), (240, 196, 164), (222, 170, 130), (190, 130, 90), (138, 88, 58), (84, 54, 40))
-HAIR = (
-    (28, 22, 20),
-    (52, 36, 26),
-    (96, 62, 36),
-    (168, 168, 168),
-    (168, 124, 70),
-    (214, 184, 128),
-    (150, 66, 36),
-)
-IRIS = ((52, 34, 22), (84, 56, 32), (92, 104, 66), (84, 120, 150), (110, 124, 132))
-BUILD = {  # face pixels: mean and spread over people
-    "width": (42, 2),
-    "jaw": (0.79, 0.05),
-    "chin": (43, 2),
-    "nose": (7.5, 0.9),
-    "mouth": (16, 1.2),
-    "upper_lip": (3, 0.6),
-    "lower_lip": (4.2, 0.7),
-    "eye_x": (23, 1.2),
-    "eye_w": (9.3, 0.7),
-    "eye_h": (4.1, 0.6),
-    "tilt": (0.3, 0.8),
-    "fold": (0.5, 0.3),
-    "brow_y": (-31.5, 1.1),
-    "brow_w": (3.2, 0.6),
-    "arch": (2.2, 0.7),
-}
-CIRCLE = np.stack([np.cos(np.arange(24) * np.pi / 12), np.sin(np.arange(24) * np.pi / 12)], 1)
-Shape = tuple[float, np.ndarray]  # opacity, points (N, 2)
+from ferlab.synthetic.person import SCALE, SIDE, Face
+from ferlab.synthetic.shapes import curve, oval, pair, stroke
 
 
 def draw(units: np.ndarray, rng: np.random.Generator) -> Image.Image:
@@ -47,7 +16,7 @@ def draw(units: np.ndarray, rng: np.random.Generator) -> Image.Image:
     `units` (28,) holds the intensity, 0 to about 1, of each action unit of the Facial Action Coding System at
     the unit's number. Who it is, the pose, the light and the camera come from `rng`.
     """
-    face = _Face(rng)
+    face = Face(rng)
     _head(face, units, rng)
     _creases(face, units)
     _eyes(face, units, rng)
@@ -56,109 +25,7 @@ def draw(units: np.ndarray, rng: np.random.Generator) -> Image.Image:
     return _photograph(face, rng)
 
 
-class _Face:
-    """A person, a pose and the image; lengths in face pixels, (0, 0) between eyes and mouth, y down."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        tone, self.male, self.age = 5 * rng.beta(1.1, 1.6), rng.random() < 0.5, rng.beta(1.2, 2.0)
-        self.skin = [np.interp(tone, range(6), c) for c in zip(*SKIN, strict=True)] + rng.normal(0, 5, 3)
-        self.shadow, self.light = self.skin * (0.55, 0.44, 0.40), self.skin * 1.22 + 14
-        odds = np.array([3, 3, 2, 4 * max(self.age - 0.5, 0), *(np.array([1.5, 1, 0.5]) * (tone < 2))])
-        self.hair = np.array(HAIR[rng.choice(7, p=odds / odds.sum())]) * rng.uniform(0.85, 1.15)
-        self.iris = np.array(IRIS[rng.integers(5 if tone < 2 else 2)])
-        self.made_up = 0 if self.male else rng.beta(0.8, 1.5)
-        self.lip = self.skin * (0.86, 0.64, 0.62)
-        self.lip += self.made_up * ((178, 42, 62) - self.lip)
-        for name, (mean, spread) in BUILD.items():
-            setattr(self, name, rng.normal(mean, spread))
-        self.yaw, pitch, roll, size, *shift = rng.normal(0, (0.16, 0.07, 0.05, 0.04, 1.3, 1.3))
-        turn = (1.02 + size) * np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-        self.across = np.cos([self.yaw, pitch])[:, None] * turn
-        self.depth = np.sin([self.yaw, pitch]) @ turn
-        self.centre = np.array([50, 54]) + shift - 36 * self.depth
-        self.image = Image.new("RGB", (SIDE * SCALE, SIDE * SCALE))
-
-    def place(self, points: np.ndarray, lift: float | None = 0.0) -> np.ndarray:
-        """Face pixels -> image pixels. The face is an ellipsoid, `lift` stands out of it, None is its rim."""
-        placed = points @ self.across + self.centre
-        if lift is not None:
-            x, y = points.T
-            z = lift + 46 * np.sqrt(np.maximum(1 - (x / 52) ** 2 - (y / 72 + 0.08) ** 2, 0))
-            placed += z[:, None] * self.depth
-        return placed
-
-    def paint(
-        self,
-        colour: tuple | np.ndarray,
-        *shapes: Shape,
-        soft: float = 0.0,
-        lift: float | None = 0.0,
-        inside: list[np.ndarray] | None = None,
-    ) -> None:
-        """Fill polygons with a colour; `soft` blurs their edges, `inside` holds placed polygons that clip."""
-        every = SCALE * self.place(np.concatenate([points for _, points in shapes]), lift)
-        margin = 2.5 * soft * SCALE + 1
-        low = np.maximum(every.min(0) - margin, 0).astype(int)
-        high = np.minimum(every.max(0) + margin + 1, SIDE * SCALE).astype(int)
-        if (high <= low).any():
-            return
-        flat, start = (every - low).ravel().tolist(), 0
-        mask = Image.new("L", tuple((high - low).tolist()))
-        pencil = ImageDraw.Draw(mask)
-        for alpha, points in shapes:
-            pencil.polygon(flat[start : start + points.size], fill=round(255 * min(max(alpha, 0), 1)))
-            start += points.size
-        if soft:  # a Gaussian would take three times as long
-            mask = mask.filter(ImageFilter.BoxBlur(1.4 * soft * SCALE if soft > 1 else soft * SCALE))
-        if inside is not None:
-            clip = Image.new("L", mask.size)
-            pencil = ImageDraw.Draw(clip)
-            for points in inside:
-                pencil.polygon((SCALE * points - low).ravel().tolist(), fill=255)
-            mask = ImageChops.multiply(mask, clip)
-        colour = tuple(min(max(int(channel), 0), 255) for channel in colour)
-        self.image.paste(colour, (*low.tolist(), *high.tolist()), mask)
-
-
-@functools.cache
-def _spline(n: int, closed: bool) -> np.ndarray:
-    """Matrix (m, n) that draws a Catmull-Rom curve through n points."""
-    p = np.eye(n)
-    p = np.concatenate([p[-1:], p, p[:2]] if closed else [2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    a, b, c, d, t = p[:-3], p[1:-2], p[2:-1], p[3:], np.arange(6)[:, None, None] / 6
-    curve = b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
-    curve = curve.transpose(1, 0, 2).reshape(-1, n)
-    return curve if closed else np.concatenate([curve, p[-2:-1]])
-
-
-def _curve(points: list | np.ndarray, *, closed: bool = False) -> np.ndarray:
-    return _spline(len(points), closed) @ points
-
-
-@functools.cache
-def _widths(n: int, taper: tuple) -> np.ndarray:
-    return np.interp(np.linspace(0, len(taper) - 1, n), range(len(taper)), taper)
-
-
-def _stroke(points: list | np.ndarray, width: float, taper: tuple = (0.2, 1, 0.2)) -> np.ndarray:
-    """A curve of `width` as a polygon; `taper` is its relative width along the way."""
-    p = _curve(points)
-    along = np.empty_like(p)
-    along[1:-1], along[0], along[-1] = p[2:] - p[:-2], p[1] - p[0], p[-1] - p[-2]
-    half = width / 2 * _widths(len(p), taper) / (np.hypot(*along.T) + 1e-6)
-    edge = along[:, ::-1] * (1, -1) * half[:, None]
-    return np.concatenate([p + edge, (p - edge)[::-1]])
-
-
-def _oval(x: float, y: float, rx: float, ry: float) -> np.ndarray:
-    return (x, y) + CIRCLE * (rx, ry)
-
-
-def _pair(alpha: float, points: np.ndarray) -> list[Shape]:
-    return [(alpha, points), (alpha, points * (-1, 1))]
-
-
-def _head(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
+def _head(face: Face, au: np.ndarray, rng: np.random.Generator) -> None:
     """Background, hair behind, neck, ears, head with its large shades, nose."""
     w, jaw, chin, tint = face.width, face.width * face.jaw, face.chin + 5 * au[26], rng.uniform(30, 225, 3)
     rows = 0.7 * tint.mean() + 0.3 * tint + np.linspace(*rng.normal(0, 25, (2, 3)), SIDE * SCALE)
@@ -166,46 +33,46 @@ def _head(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
     face.image.paste(sky.resize(face.image.size, Image.Resampling.NEAREST))
     end = 70 if not face.male and rng.random() < 0.6 else -22
     side = np.array([(20, -78), (w + 3, -50), (w + 8, -20), (w + 5, end)])
-    face.paint(face.hair * 0.75, (1, _curve([*side[::-1] * (-1, 1), *side])), lift=None)
-    neck, ears = np.array([(-27, 10), (-29, 70), (29, 70), (27, 10)]), _pair(1, _oval(w + 1, -10, 5, 11))
+    face.paint(face.hair * 0.75, (1, curve([*side[::-1] * (-1, 1), *side])), lift=None)
+    neck, ears = np.array([(-27, 10), (-29, 70), (29, 70), (27, 10)]), pair(1, oval(w + 1, -10, 5, 11))
     face.paint(face.skin * (0.74, 0.67, 0.65), (1, neck), *ears, lift=None)
     low = 25 + 2 * au[26]
     side = [(w / 2, -66), (0.9 * w, -46), (w, -20), (0.97 * w, 4), (jaw, low), (0.55 * jaw, chin - 7)]
-    outline = _curve([(0, -72), *side, (0, chin), *np.array(side[::-1]) * (-1, 1)], closed=True)
+    outline = curve([(0, -72), *side, (0, chin), *np.array(side[::-1]) * (-1, 1)], closed=True)
     face.paint(face.skin, (1, outline), soft=0.3, lift=None)
     face.outline = [face.place(outline, None)]
-    blush, cheek = _oval(26, 2 - 1.5 * au[6], 11, 8), _oval(27, -3 - 1.5 * au[6], 9, 5)
-    face.paint(face.skin * (1.05, 0.78, 0.74), *_pair(0.4, blush), soft=4, inside=face.outline)
-    bridge = _stroke([(6, -24), (4.5, -12), (9, 4)], 6) * (1 if face.yaw < 0 else -1, 1)
-    sockets, jaws = _pair(0.28, _oval(25, -21, 15, 9)), _pair(0.2, _oval(34, 22, 9, 12))
+    blush, cheek = oval(26, 2 - 1.5 * au[6], 11, 8), oval(27, -3 - 1.5 * au[6], 9, 5)
+    face.paint(face.skin * (1.05, 0.78, 0.74), *pair(0.4, blush), soft=4, inside=face.outline)
+    bridge = stroke([(6, -24), (4.5, -12), (9, 4)], 6) * (1 if face.yaw < 0 else -1, 1)
+    sockets, jaws = pair(0.28, oval(25, -21, 15, 9)), pair(0.2, oval(34, 22, 9, 12))
     face.paint(
         face.shadow,
         *sockets,
         *jaws,
         (0.3, bridge),
-        (0.35, _oval(0, 13, 10, 3)),
-        (0.45, _oval(0, 30 + 9 * au[26], 10, 3)),
+        (0.35, oval(0, 13, 10, 3)),
+        (0.45, oval(0, 30 + 9 * au[26], 10, 3)),
         soft=3,
         inside=face.outline,
     )
     up, n = -2.2 * au[9] - 0.6 * au[10], face.nose + 0.9 * au[9] + 0.5 * au[12]
     face.paint(
         face.light,
-        *_pair(0.35 + 0.35 * au[6], cheek),
-        (0.4, _oval(0, -45, 24, 9)),
-        (0.4, _oval(0, chin - 6, 8, 4)),
-        (0.5, _stroke([(0, -18), (0, -6), (0, 4)], 5)),
-        (0.6, _oval(0, 5 + up, 5, 4)),
+        *pair(0.35 + 0.35 * au[6], cheek),
+        (0.4, oval(0, -45, 24, 9)),
+        (0.4, oval(0, chin - 6, 8, 4)),
+        (0.5, stroke([(0, -18), (0, -6), (0, 4)], 5)),
+        (0.6, oval(0, 5 + up, 5, 4)),
         soft=2.2,
         lift=5,
         inside=face.outline,
     )
-    wing = _stroke([(n - 1, 2 + up), (n + 1, 6 + up), (n - 1, 9.2 + up), (n - 4, 9.5 + up)], 1.8)
-    nostrils = _pair(0.85, _oval(n * 0.5, 9 + up, 2.5, 1.3))
-    face.paint(face.shadow * 0.7, *_pair(0.55, wing), *nostrils, soft=0.5, lift=5)
+    wing = stroke([(n - 1, 2 + up), (n + 1, 6 + up), (n - 1, 9.2 + up), (n - 4, 9.5 + up)], 1.8)
+    nostrils = pair(0.85, oval(n * 0.5, 9 + up, 2.5, 1.3))
+    face.paint(face.shadow * 0.7, *pair(0.55, wing), *nostrils, soft=0.5, lift=5)
 
 
-def _creases(face: _Face, au: np.ndarray) -> None:
+def _creases(face: Face, au: np.ndarray) -> None:
     """Furrows that action units and age leave in the skin."""
     age, out, high = face.age**2, 2 * au[12] + 1.5 * au[20], 2.5 * max(au[1], au[2])
     brow = 0.4 * (au[1] + au[2]) * (0.5 + face.age) + 0.3 * age
@@ -227,13 +94,13 @@ def _creases(face: _Face, au: np.ndarray) -> None:
         half
         for alpha, width, points in creases
         if alpha > 0.03
-        for half in _pair(min(alpha, 0.7), _stroke(points, width))
+        for half in pair(min(alpha, 0.7), stroke(points, width))
     ]
     if shapes:
         face.paint(face.shadow, *shapes, soft=0.7, inside=face.outline)
 
 
-def _eyes(face: _Face, units: np.ndarray, rng: np.random.Generator) -> None:
+def _eyes(face: Face, units: np.ndarray, rng: np.random.Generator) -> None:
     """Eyes and brows, a little uneven."""
     whites, lids, lashes, lines, irises, brows = [], [], [], [], [], []
     for side in (-1, 1):
@@ -247,18 +114,18 @@ def _eyes(face: _Face, units: np.ndarray, rng: np.random.Generator) -> None:
         upper = [inner, (-0.5, -up * (0.8 + slope)), (0.1, -up), (0.65, -up * (0.65 - slope)), outer]
         upper = middle + np.array(upper) * size
         lower = middle + np.array([outer, (0.5, low * 0.8), (0, low), (-0.6, low * 0.7), inner]) * size
-        whites.append((1, np.concatenate([_curve(upper), _curve(lower)])))
-        lids.append((0.55, _stroke(upper + (0, 0.8), 2.2)))
-        lashes.append((0.95, _stroke(upper, 1.7 + face.made_up, (0.5, 1, 1, 0.7))))
+        whites.append((1, np.concatenate([curve(upper), curve(lower)])))
+        lids.append((0.55, stroke(upper + (0, 0.8), 2.2)))
+        lashes.append((0.95, stroke(upper, 1.7 + face.made_up, (0.5, 1, 1, 0.7))))
         fold = upper[1:] - (0, 2.4 + 0.8 * face.fold)
-        lines += [(0.6, _stroke(lower, 1)), (0.6 * face.fold, _stroke(fold, 1.3))]
+        lines += [(0.6, stroke(lower, 1)), (0.6 * face.fold, stroke(fold, 1.3))]
         irises.append(middle + (4 * face.yaw, -0.6))
         start = -6.5 * au[1] + 6 * au[4] * max(0, 1 - 0.9 * au[1]) + 2.5 * au[9]
         arch = -3.2 * (au[1] + au[2]) + 3.4 * au[4] + au[9] - face.arch
         end = 2 - 6 * au[2] + 1.5 * au[4]
         brow = np.array([(9 - 2.8 * au[4], start), (17, (start + arch) / 2 - 0.5), (26, arch), (36, end)])
         brow = (brow + (face.eye_x - 23, face.brow_y)) * (side, 1)
-        brows.append((0.88, _stroke(brow, face.brow_w, (0.8, 1.15, 0.9, 0.2))))
+        brows.append((0.88, stroke(brow, face.brow_w, (0.8, 1.15, 0.9, 0.2))))
     openings = [face.place(white) for _, white in whites]
     face.paint((232, 226, 222), *whites)
     for radius, shift, colour in (
@@ -267,7 +134,7 @@ def _eyes(face: _Face, units: np.ndarray, rng: np.random.Generator) -> None:
         (1.9, 0, (12, 12, 12)),
         (0.9, -1.5, (255, 255, 255)),
     ):
-        circles = [(1, _oval(*at + shift, radius, radius)) for at in irises]
+        circles = [(1, oval(*at + shift, radius, radius)) for at in irises]
         face.paint(colour, *circles, inside=openings, soft=0.2)
     face.paint((12, 12, 12), *lids, inside=openings, soft=0.7)
     face.paint(face.shadow * 0.35, *lashes, soft=0.25)
@@ -275,7 +142,7 @@ def _eyes(face: _Face, units: np.ndarray, rng: np.random.Generator) -> None:
     face.paint(face.hair * 0.7, *brows, soft=0.5)
 
 
-def _mouth(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
+def _mouth(face: Face, au: np.ndarray, rng: np.random.Generator) -> None:
     u = np.linspace(-1, 1, 21)  # from corner to corner
     w = face.mouth + 5 * au[12] + 4.5 * au[20] + au[10] - 3.5 * au[26] * (1 - min(au[12], 1)) - 1.5 * au[23]
     corner = 20 - 6 * au[12] + 5.5 * au[15] + 1.5 * au[20] + 2 * au[26] + u * rng.normal(0, 0.5)
@@ -295,7 +162,7 @@ def _mouth(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
 
     band(face.lip * 0.88, above - face.upper_lip * thin * peak, above + 0.4)
     band(face.lip, below - 0.4, lower_lip)
-    shine = _oval(0, (below + lower_lip)[10] / 2, w * 0.45, 0.8)
+    shine = oval(0, (below + lower_lip)[10] / 2, w * 0.45, 0.8)
     face.paint(face.lip * 1.3 + 20, (0.35, shine), soft=0.8, lift=3)
     if (gap := bottom - top) > 0.8:
         opening = [band((58, 18, 20), above, below)]
@@ -303,29 +170,29 @@ def _mouth(face: _Face, au: np.ndarray, rng: np.random.Generator) -> None:
         band((236, 230, 218), above - 1, above + teeth, inside=opening)
         if max(au[20], au[23]) > 0.4:
             band((206, 198, 186), below - 2.2 * bow, below + 1, inside=opening)
-        tongue = (min(au[26], 0.9), _oval(0, bottom + 1, w * 0.6, 5))
+        tongue = (min(au[26], 0.9), oval(0, bottom + 1, w * 0.6, 5))
         face.paint((168, 70, 74), tongue, soft=1, inside=opening, lift=3)
-    seam = _stroke(np.stack([u * w, above], 1)[::2], 1.3 + 0.4 * au[24], (0.8, 1, 0.8))
-    ends = [(0.6, _oval(u[end] * w, corner[end], 1.3, 1.1)) for end in (0, -1)]
+    seam = stroke(np.stack([u * w, above], 1)[::2], 1.3 + 0.4 * au[24], (0.8, 1, 0.8))
+    ends = [(0.6, oval(u[end] * w, corner[end], 1.3, 1.1)) for end in (0, -1)]
     face.paint(face.shadow * 0.4, (0.85, seam), *ends, soft=0.4, lift=3)
 
 
-def _hair_and_glasses(face: _Face, rng: np.random.Generator) -> None:
+def _hair_and_glasses(face: Face, rng: np.random.Generator) -> None:
     w, thick, style, edge = face.width, rng.uniform(0.25, 0.85), rng.integers(4), rng.normal(-50, 2.5)
     if face.male and rng.random() < 0.35:
-        moustache = _stroke([(0, 14), (6, 13.5), (15, 17)], 4, (1, 1, 0.3))
-        beard = _stroke([(0, 44), (15, 41), (w * 0.72, 26), (w * 0.93, 4)], 12, (1.3, 0.9, 0.2))
+        moustache = stroke([(0, 14), (6, 13.5), (15, 17)], 4, (1, 1, 0.3))
+        beard = stroke([(0, 44), (15, 41), (w * 0.72, 26), (w * 0.93, 4)], 12, (1.3, 0.9, 0.2))
         face.paint(
             face.hair * 0.9,
-            *_pair(thick, moustache),
-            *_pair(thick * (rng.random() < 0.7), beard),
+            *pair(thick, moustache),
+            *pair(thick * (rng.random() < 0.7), beard),
             soft=1.2,
             lift=2,
             inside=face.outline,
         )
     if style < 3 or not face.male or face.age < 0.4:  # the others are bald
         x, y = (0.6 * w, edge) if style else (0.5 * w, -40)  # a high hairline or a fringe
-        line = _curve(
+        line = curve(
             [
                 (-w - 3, -10),
                 (-w * 0.89, -34),
@@ -342,15 +209,15 @@ def _hair_and_glasses(face: _Face, rng: np.random.Generator) -> None:
         for shade in (0.7, 1.35):
             roots = line[rng.integers(5, len(line) - 5, 5)]
             strands = [[p, p * (0.96, 1.1) + rng.normal(0, 1.5, 2), p * (0.75, 1.5)] for p in roots]
-            face.paint(face.hair * shade, *((0.5, _stroke(strand, 1.6)) for strand in strands), soft=0.5)
+            face.paint(face.hair * shade, *((0.5, stroke(strand, 1.6)) for strand in strands), soft=0.5)
     if rng.random() < 0.12:
         x, rx, ry = face.eye_x, rng.uniform(12.5, 14.5), rng.uniform(8.5, 11.5)
-        rim, temple = [*_oval(x, -18, rx, ry), (x + rx, -18)], [(x + rx, -19), (w + 1, -21)]
-        frame = [_pair(1, _stroke(part, 1.5, (1, 1))) for part in (rim, temple, [(0, -21), (x - rx, -19)])]
+        rim, temple = [*oval(x, -18, rx, ry), (x + rx, -18)], [(x + rx, -19), (w + 1, -21)]
+        frame = [pair(1, stroke(part, 1.5, (1, 1))) for part in (rim, temple, [(0, -21), (x - rx, -19)])]
         face.paint(np.full(3, rng.uniform(10, 90)), *sum(frame, []), lift=4)
 
 
-def _photograph(face: _Face, rng: np.random.Generator) -> Image.Image:
+def _photograph(face: Face, rng: np.random.Generator) -> Image.Image:
     """Light from one side, colour cast, blur, noise, and at times no colour."""
     image = face.image.reduce(SCALE).filter(ImageFilter.BoxBlur(max(rng.normal(0, 0.9), 0)))
     angle, side = rng.normal(-1.57, 0.9), abs(rng.normal(0, 0.22))
