@@ -79,7 +79,7 @@ def test_the_constants_are_those_that_were_measured():
     position = json.loads(MEASURED.read_text())["position"]
     means = [position["points"][name]["mean"] for name in ("left_eye", "right_eye", "mouth")]
     assert position["found"] >= 300
-    assert face_detection.EYES_AND_MOUTH.tolist() == np.round(means, 1).tolist()
+    assert np.abs(face_detection.EYES_AND_MOUTH - means).max() <= 0.1  # pixels; about the means' own error
 
 
 @pytest.mark.parametrize("data, message", [
