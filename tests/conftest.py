@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 REAL = ("raf-db-dataset", "raf-db-dataset.zip")
 
 
-LONGEST = ("train", "resume", "scripts", "study", "notebooks", "sweep")  # files of tests that take minutes
+LONGEST = ("learning", "resume", "scripts", "study", "notebooks", "sweep")  # files of tests that take minutes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from test_compare import left_out, make_run, many, row, run_compare, section, spread
+from runs import left_out, make_run, many, row, run_compare, section, spread
 
 import compare
 from ferlab.analysis import plots

@@ -29,7 +29,7 @@ def test_sizes_and_latency_are_written_between_the_marks(folder, capsys):
     )
 
 
-def test_frames_a_second_are_written_between_the_marks(folder, detector, capsys):  # noqa: F811
+def test_frames_a_second_are_written_between_the_marks(folder, detector, capsys):
     pytest.importorskip("cv2", reason="pip install opencv-python")
     video.run(folder, sizes=[(640, 480)], frames=3)
     [entry] = json.loads((folder / "results/video.json").read_text())["videos"]

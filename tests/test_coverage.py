@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_compare import make_run
+from runs import make_run
 
 from ferlab.analysis import coverage
 from ferlab.analysis.pages import Section

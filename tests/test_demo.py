@@ -27,7 +27,7 @@ def drawn_faces(tmp_path) -> list[str]:
     return demo.examples(tmp_path)
 
 
-def test_a_drawn_face_is_answered(run, drawn_faces, detector):  # noqa: F811
+def test_a_drawn_face_is_answered(run, drawn_faces, detector):
     assert len(drawn_faces) == len(CLASS_NAMES)
     said, marked, rows, maps = demo.answer(drawn_faces[3], str(run))
     assert said.startswith("1 face, by ") and marked.size == (640, 480)
@@ -42,7 +42,7 @@ def test_a_drawn_face_is_answered(run, drawn_faces, detector):  # noqa: F811
     assert heat.size == (300, 300) and label == f"1  {expression}"
 
 
-def test_what_is_no_photo_with_a_face_gets_a_sentence(run, tmp_path, detector):  # noqa: F811
+def test_what_is_no_photo_with_a_face_gets_a_sentence(run, tmp_path, detector):
     assert demo.answer(None, str(run))[0].startswith("Drop a photo")
     (tmp_path / "notes.jpg").write_text("notes")
     said, *rest = demo.answer(str(tmp_path / "notes.jpg"), str(run))
@@ -52,7 +52,7 @@ def test_what_is_no_photo_with_a_face_gets_a_sentence(run, tmp_path, detector): 
     assert said == "No face was found." and marked.size == (1600, 960) and rest == [[], []]
 
 
-def test_a_heat_map_brightens_the_face_where_the_model_looked(run):  # noqa: F811
+def test_a_heat_map_brightens_the_face_where_the_model_looked(run):
     [face] = Recognizer(run)(Image.new("RGB", (100, 100), "grey"), aligned=True)
     heat = torch.zeros(100, 100)
     heat[:, 50:] = 1
@@ -74,7 +74,7 @@ def test_without_gradio_one_sentence():
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "pip install gradio" in done.stderr
 
 
-def test_the_page_answers_over_the_network(run, drawn_faces, tmp_path, detector):  # noqa: F811
+def test_the_page_answers_over_the_network(run, drawn_faces, tmp_path, detector):
     pytest.importorskip("gradio", reason="pip install gradio")
     from gradio_client import Client, handle_file
 

@@ -46,7 +46,7 @@ def test_the_file_answers_as_torch_does(tmp_path, drawn, monkeypatch, capsys):
     assert code == 2 and "--overwrite" in err and (folder / "model.onnx").read_bytes() == before
 
 
-def test_without_the_packages_one_sentence(run, drawn, monkeypatch, capsys):  # noqa: F811
+def test_without_the_packages_one_sentence(run, drawn, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     code, _, err = start(monkeypatch, capsys, run, "--data", drawn)
     assert code == 2 and err.count("\n") == 1 and "pip install onnx onnxscript onnxruntime" in err

@@ -1,10 +1,8 @@
 """Photos become aligned faces: opened, found, turned, cut. python -m pytest tests/test_faces.py"""
 
-import json
 import math
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +10,12 @@ from matplotlib import cbook
 from PIL import Image, ImageDraw
 from trees import FACE, IMAGE, encode
 
-from benchmarks import alignment, table
+from benchmarks import alignment
 from benchmarks.composites import crowd, faceless, placed
 from ferlab.errors import UserError
 from ferlab.inference import face_detection, retinaface
 from RAFDB_dataset import RAFDBDataset
 
-MEASURED = Path(__file__).parents[1] / "benchmarks/results/alignment.json"
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 0, 255))  # left eye, right eye, corners of the mouth
 AT = np.array([(26, 33), (73, 33), (35, 76), (63, 76)])  # in the doll's 100 x 100 pixels
 
@@ -73,13 +70,6 @@ def centre(pixels: np.ndarray, colour: tuple) -> np.ndarray:
     """Where the dot of this colour is, x and y, in uint8 (3, 100, 100)."""
     near = np.abs(pixels.astype(int) - np.array(colour)[:, None, None]).sum(0) < 150
     return np.argwhere(near)[:, ::-1].mean(0) + 0.5
-
-
-def test_the_constants_are_those_that_were_measured():
-    position = json.loads(MEASURED.read_text())["position"]
-    means = [position["points"][name]["mean"] for name in ("left_eye", "right_eye", "mouth")]
-    assert position["found"] >= 300
-    assert np.abs(face_detection.EYES_AND_MOUTH - means).max() <= 0.1  # pixels; about the means' own error
 
 
 @pytest.mark.parametrize("data, message", [
@@ -245,41 +235,6 @@ def test_outside_the_photo_is_white_and_large_faces_are_averaged():
     noise = np.random.default_rng(0).integers(0, 256, (800, 800, 3), dtype=np.uint8)
     cut = face_detection.align(Image.fromarray(noise), face_detection.EYES_AND_MOUTH * 8)
     assert cut.std() < 20  # 74 of a pixel alone
-
-
-@pytest.mark.parametrize("way", alignment.WAYS)
-@pytest.mark.parametrize("around", [None, "scikit-learn 0"])
-def test_the_measurement_knows_the_way_back(way, around, drawn):
-    """benchmarks/alignment.py: a face put into a picture and taken back by the known way is the same face."""
-    pixels = RAFDBDataset(drawn, "test").images[3].numpy().transpose(1, 2, 0)
-    around = around and faceless()[around]
-    photo, to_face = placed(pixels, np.random.default_rng(1), *alignment.WAYS[way], around=around)
-    assert photo.size == (800, 600)
-    corners = np.array([(0, 0), (100, 0), (0, 100), (100, 100)]) - to_face[:, 2]
-    corners = corners @ np.linalg.inv(to_face[:, :2]).T
-    assert corners.min() > -0.01 and (corners < np.array(photo.size) + 0.01).all()
-    middle = corners.mean(0)
-    faces = [
-        face_detection.Face(pixels.transpose(2, 0, 1), (*(middle + shift - 20), *(middle + shift + 20)))
-        for shift in (-300, 0)
-    ]
-    face, others = alignment.nearest(faces, to_face)
-    assert face is faces[1] and others == 1 and alignment.nearest(faces[:1], to_face) == (None, 1)
-    known = alignment.cuts(face_detection, photo, face, to_face)[2]
-    difference = np.abs(known.astype(int) - pixels.transpose(2, 0, 1))[:, 3:-3, 3:-3].mean()
-    assert difference < (4 if way != "small" else 12)
-
-
-def test_the_faces_table_is_written_between_its_marks(tmp_path):
-    results, readme = json.loads(MEASURED.read_text()), tmp_path / "README.md"
-    readme.write_text("above\n<!-- faces -->\nOLD\n<!-- /faces -->\nbelow")
-    table.between(readme, alignment.MARKS, alignment.markdown(results))
-    text, own = readme.read_text(), results["now"]["own"]
-    assert text.startswith("above\n<!-- faces -->\n| pictures |") and text.endswith(
-        "\n<!-- /faces -->\nbelow"
-    )
-    assert f"| RAF-DB's own images | {own['found']} of {own['images']} | {own['false']} |" in text
-    assert f"800x600 {results['now']['seconds']['800x600']:.3f} s" in text and "OLD" not in text
 
 
 def test_the_detector_itself_on_rafdb(real, detector):

@@ -1,5 +1,6 @@
 """Where a run goes, and what must not be spoilt there (2 s)."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from ferlab.data.layout import prefix
 from ferlab.errors import UserError
-from ferlab.training.run_folder import place, refuse
+from ferlab.training.run_folder import place, refuse, resume_command
 
 
 @pytest.fixture
@@ -54,3 +55,31 @@ def test_drawn_faces_are_known_wherever_the_path_points(options, drawn):
 def test_without_data_there_is_no_place(options):
     with pytest.raises(UserError, match="nowhere does not exist"):
         place("ConvNet", replace(options, data="nowhere"))
+
+
+@pytest.mark.parametrize(
+    "typed, expected",
+    [
+        ("--seed 3", "--seed 3 --resume"),
+        ("--resume a/last.pth --seed 3", "--seed 3 --resume b/last.pth"),
+        ("--resume --overwrite", "--resume"),
+        ("--resume=a --data b", "--data b --resume b/last.pth"),
+    ],
+)
+def test_the_command_that_goes_on(options, monkeypatch, typed, expected):
+    monkeypatch.setattr(sys, "argv", ["train_ConvNet.py", *typed.split()])
+    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
+    options.resume = "a" if "--resume" in typed and typed != "--resume --overwrite" else ""
+    assert resume_command(Path("b"), options) == f"python train_ConvNet.py {expected}"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    two = resume_command(Path("b"), options, world_size=2)
+    assert two == f"torchrun --nproc_per_node=2 train_ConvNet.py {expected}"
+
+
+def test_the_command_that_goes_on_in_make_s_environment(options, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["train_ConvNet.py"])
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "prefix", str(Path.cwd() / ".venv"))
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
+    assert resume_command(Path("b"), options) == ".venv/bin/python train_ConvNet.py --resume"

@@ -69,7 +69,7 @@ def test_folders_are_read_by_contents_and_the_rest_is_counted(mixed):
         assert photo.size in ((20, 30), (100, 100)) and photo.getextrema()[1][1] > 200  # a GIF's first frame
 
 
-def test_what_is_left_out_is_said_and_the_exit_code_tells(mixed, run, start):  # noqa: F811
+def test_what_is_left_out_is_said_and_the_exit_code_tells(mixed, run, start):
     for name in (
         "j.jpg",
         "k.csv",
@@ -123,7 +123,7 @@ def test_a_file_is_read_up_to_its_limit(tmp_path):
     assert read_regular(tmp_path / "a", limit=9) == b"12345"
 
 
-def test_what_is_not_a_face_gets_no_expression(tmp_path, run, start, monkeypatch):  # noqa: F811
+def test_what_is_not_a_face_gets_no_expression(tmp_path, run, start, monkeypatch):
     monkeypatch.setattr(face_detection, "find_faces", lambda *_: [])
     white = tmp_path / "white.png"
     white.write_bytes(encode(Image.new("RGB", (100, 100), "white"), "PNG"))
@@ -132,7 +132,7 @@ def test_what_is_not_a_face_gets_no_expression(tmp_path, run, start, monkeypatch
 
 
 @pytest.mark.parametrize("size", [48, 100, 224])
-def test_ready_face_crops_of_any_size(tmp_path, run, start, size):  # noqa: F811
+def test_ready_face_crops_of_any_size(tmp_path, run, start, size):
     path = tmp_path / "me.png"
     path.write_bytes(encode(IMAGE.resize((size, size)), "PNG"))
     code, out, err = start(path, "--model", run, "--csv", "--aligned")
@@ -148,7 +148,7 @@ def test_ready_face_crops_of_any_size(tmp_path, run, start, size):  # noqa: F811
         ("nowhere.jpg", "cannot be read (No such file"),
     ],
 )
-def test_names_that_other_tools_take(run, start, monkeypatch, tmp_path, name, said):  # noqa: F811
+def test_names_that_other_tools_take(run, start, monkeypatch, tmp_path, name, said):
     monkeypatch.chdir(tmp_path)
     code, out, err = start(name, "--model", run, "--csv")
     assert code == 1 and rows(out) == [] and len(err) == 1 and said in err[0]
@@ -160,7 +160,7 @@ def test_a_file_with_a_camera_s_number_is_a_file(tmp_path, monkeypatch):
     assert photos.read("0") == FACE
 
 
-def test_models_that_are_not_where_they_are_named(run, tmp_path):  # noqa: F811
+def test_models_that_are_not_where_they_are_named(run, tmp_path):
     seed = tmp_path / "ResNet18/seed0"
     seed.mkdir(parents=True)
     os.mkfifo(tmp_path / "pipe")
@@ -199,7 +199,7 @@ def test_a_photo_as_path_bytes_pil_image_and_array_is_the_same(tmp_path):
             photos.faces_in(wrong)
 
 
-def test_of_several_frames_the_first_is_looked_at_and_that_is_said(tmp_path, run, start):  # noqa: F811
+def test_of_several_frames_the_first_is_looked_at_and_that_is_said(tmp_path, run, start):
     frames = [IMAGE, IMAGE.rotate(90), IMAGE.rotate(180)]
     for kind in ("GIF", "TIFF", "WEBP"):
         (tmp_path / f"a.{kind}").write_bytes(encode(frames[0], kind, save_all=True, append_images=frames[1:]))
@@ -208,7 +208,7 @@ def test_of_several_frames_the_first_is_looked_at_and_that_is_said(tmp_path, run
     assert code == 0 and len(rows(out)) == 4 and len(err) == 3 and all("only its first one" in e for e in err)
 
 
-def test_a_heic_photo_says_what_it_needs(tmp_path, run, start, monkeypatch):  # noqa: F811
+def test_a_heic_photo_says_what_it_needs(tmp_path, run, start, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     image_io._heif.cache_clear()
     (tmp_path / "a.heic").write_bytes(HEIC)

@@ -57,7 +57,7 @@ def test_the_best_by_val_macro_f1_answers(tmp_path, monkeypatch):
     assert best() == own.relative_to(here)
 
 
-def test_three_lines(photo, run):  # noqa: F811
+def test_three_lines(photo, run):
     recognizer = Recognizer(run, device="cpu")
     left, right = recognizer(photo)
     assert (left.box, right.box) == ((100, 100, 200, 220), (300, 100, 400, 220))
@@ -74,7 +74,7 @@ def test_three_lines(photo, run):  # noqa: F811
         recognizer("nowhere.jpg")
 
 
-def test_temperature_flip_and_unsure(tmp_path, run):  # noqa: F811
+def test_temperature_flip_and_unsure(tmp_path, run):
     warm = trained(tmp_path / "ConvNet/seed0", seed=0, temperature=2.0)
     face = torch.randint(256, (1, 3, 100, 100), generator=torch.Generator().manual_seed(3)).byte()
     plain, cooled, flipped = (
@@ -92,7 +92,7 @@ def test_temperature_flip_and_unsure(tmp_path, run):  # noqa: F811
     assert sure.probabilities == unsure.probabilities
 
 
-def test_predict_without_a_model_says_which_one_answers(tmp_path, start, monkeypatch):  # noqa: F811
+def test_predict_without_a_model_says_which_one_answers(tmp_path, start, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trained(tmp_path / "results/ConvNet/seed0", seed=0)
     (tmp_path / "face.jpg").write_bytes(FACE)

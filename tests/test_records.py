@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from runs import left_out, make_run, run_compare
 from test_answer import MARKED, edit
-from test_compare import left_out, make_run, run_compare
 from test_study import planned  # noqa: F401
 
 import compare

@@ -6,7 +6,6 @@ ALL_MODELS=1 python -m pytest tests/test_resume.py        # the large ones too: 
 import json
 import os
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import ferlab.training.checkpoint
 import train_function
 from ferlab.errors import Stopped, UserError
 from ferlab.training.checkpoint import read, save
-from ferlab.training.run_folder import resume_command
 from RAFDB_dataset import load_splits
 from train_function import parse
 
@@ -277,34 +275,6 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(options, tmp_path, k
     save(path, state)
     with pytest.raises(UserError, match=f"{path}.*{said}"):
         run(options, resume="last")
-
-
-@pytest.mark.parametrize(
-    "typed, expected",
-    [
-        ("--seed 3", "--seed 3 --resume"),
-        ("--resume a/last.pth --seed 3", "--seed 3 --resume b/last.pth"),
-        ("--resume --overwrite", "--resume"),
-        ("--resume=a --data b", "--data b --resume b/last.pth"),
-    ],
-)
-def test_the_command_that_goes_on(options, monkeypatch, typed, expected):
-    monkeypatch.setattr(sys, "argv", ["train_ConvNet.py", *typed.split()])
-    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
-    options.resume = "a" if "--resume" in typed and typed != "--resume --overwrite" else ""
-    assert resume_command(Path("b"), options) == f"python train_ConvNet.py {expected}"
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    two = resume_command(Path("b"), options, world_size=2)
-    assert two == f"torchrun --nproc_per_node=2 train_ConvNet.py {expected}"
-
-
-def test_the_command_that_goes_on_in_make_s_environment(options, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["train_ConvNet.py"])
-    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "prefix", str(Path.cwd() / ".venv"))
-    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv/bin/python"))
-    assert resume_command(Path("b"), options) == ".venv/bin/python train_ConvNet.py --resume"
 
 
 def test_a_foreign_checkpoint_does_not_say_where_to_write(options, tmp_path):

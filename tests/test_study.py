@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_compare import make_run, spread
+from runs import make_run, spread
 
 import ferlab.training.run_folder
 import models

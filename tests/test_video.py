@@ -52,7 +52,7 @@ def empty(tmp_path) -> Path:
     return encoded(tmp_path / "empty.avi", [Image.new("RGB", SIZE, "grey")] * 60, "MJPG")
 
 
-def test_a_row_a_face_and_sampled_frame(clip, run, start, detector):  # noqa: F811
+def test_a_row_a_face_and_sampled_frame(clip, run, start, detector):
     code, out, err = start(clip, "--model", run, "--csv")
     found = rows(out)
     assert code == 0 and err == []
@@ -71,7 +71,7 @@ def test_a_row_a_face_and_sampled_frame(clip, run, start, detector):  # noqa: F8
     assert plain[-1]["probability"] != found[-3]["probability"]
 
 
-def test_what_is_saved_of_a_video(clip, run, start, tmp_path, detector):  # noqa: F811
+def test_what_is_saved_of_a_video(clip, run, start, tmp_path, detector):
     marked = tmp_path / "marked.mp4"
     code, out, err = start(clip, "--model", run, "--save-images", tmp_path, "--save-video", marked)
     assert code == 0 and err == [] and "seconds" in out.splitlines()[0]
@@ -100,7 +100,7 @@ def test_what_is_saved_of_a_video(clip, run, start, tmp_path, detector):  # noqa
     ],
 )
 def test_what_is_no_whole_video_with_faces_gets_a_sentence(
-    clip, empty, tmp_path, run, start, detector, name, said  # noqa: F811
+    clip, empty, tmp_path, run, start, detector, name, said
 ):  # fmt: skip
     (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:5000])
     (tmp_path / "text.mp4").write_text("no video")
@@ -112,7 +112,7 @@ def test_what_is_no_whole_video_with_faces_gets_a_sentence(
     assert not list((tmp_path / "saved").iterdir())
 
 
-def test_videos_and_pictures_together_and_videos_known_by_contents(clip, tmp_path, run, start, detector):  # noqa: F811
+def test_videos_and_pictures_together_and_videos_known_by_contents(clip, tmp_path, run, start, detector):
     unnamed, picture = tmp_path / "clip", tmp_path / "test_0001_aligned.mp4"
     unnamed.write_bytes(clip.read_bytes())
     picture.write_bytes(FACE)  # a picture, whatever its name
@@ -137,7 +137,7 @@ def test_videos_and_pictures_together_and_videos_known_by_contents(clip, tmp_pat
         (["clip.mp4", "--save-video", "a.mp4"], "--save-video writes one video; named were 2"),
     ],
 )
-def test_options_of_videos_that_make_no_sense(clip, run, start, tmp_path, monkeypatch, words, said):  # noqa: F811
+def test_options_of_videos_that_make_no_sense(clip, run, start, tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     Path("clip.mp4").write_bytes(clip.read_bytes())
     code, out, err = start("clip.mp4", *words, "--model", run)
@@ -181,7 +181,7 @@ def test_a_video_that_cannot_be_written(clip, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
-def test_without_opencv_one_sentence(clip, tmp_path, run, start, monkeypatch):  # noqa: F811
+def test_without_opencv_one_sentence(clip, tmp_path, run, start, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     (tmp_path / "test_0001_aligned.jpg").write_bytes(FACE)
     code, out, err = start(tmp_path / "test_0001_aligned.jpg", clip, "--model", run, "--csv")
@@ -189,14 +189,14 @@ def test_without_opencv_one_sentence(clip, tmp_path, run, start, monkeypatch):  
     assert "a video needs OpenCV, which is not installed: pip install opencv-python" in err[0]
 
 
-def test_a_camera_without_a_display_is_one_sentence(run, tmp_path):  # noqa: F811
+def test_a_camera_without_a_display_is_one_sentence(run, tmp_path):
     nowhere = {"DISPLAY": "", "WAYLAND_DISPLAY": "", "QT_QPA_PLATFORM": ""}
     done = scripts.run("predict.py", "--webcam", "--model", run, folder=tmp_path, **nowhere)
     assert done.code == 2 and done.out == "" and done.err.count("\n") == 1
     assert "needs a display" in done.err
 
 
-def test_many_faces_fit_on_a_timeline(run):  # noqa: F811
+def test_many_faces_fit_on_a_timeline(run):
     [face] = Recognizer(run)(IMAGE, aligned=True)
     samples = [video.Sample(t, [(n, face) for n in range(t, 20)]) for t in range(3)]
     picture = timeline.timeline(samples, title="a $ sign")
