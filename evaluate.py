@@ -1,6 +1,7 @@
 """A trained model on any labelled faces: all numbers, confusion matrix and predictions in one folder.
 
 python evaluate.py results/ConvNet/seed0 --data path/to/fer2013.csv     # results/ConvNet/seed0/on-fer2013/
+python evaluate.py results/ConvNet/seed0 --flip                         # on RAF-DB, mirror images counted in
 
 The data may lie in any layout that the train scripts take, and have other classes than the model: what both
 have counts. `python study.py transfer` does it for all trained models and compares them.
@@ -15,12 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from ferlab.analysis import metrics, plots, records
+from ferlab.analysis.flipped import mirrored
 from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
 from ferlab.files import write_atomically
 from ferlab.inference.predictor import find, on_device
 from ferlab.inference.transfer import Answers, NothingShared, shared_answers
+from ferlab.options import Options
 from ferlab.training.report import to_csv, to_json
 from ferlab.training.summary import commit, predictions_table
 from models import Model, load
@@ -32,9 +35,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
     add = parser.add_argument
     add("run", metavar="RUN", help="a run's folder or its .pth")
-    add("--data", required=True, help="folder, .zip or table of labelled faces; or synthetic for drawn ones")
+    add(
+        "--data",
+        default=Options.data,
+        help="folder, .zip or table of labelled faces, or synthetic for drawn ones; default %(default)s",
+    )
     add("--split", choices=("test", "val", "train"), default="test", help="default %(default)s")
     add("--face-size", type=int, default=0, metavar="N", help="scale faces to N x N (default: as trained)")
+    add("--flip", action="store_true", help="mean over each face and its mirror image, as predict.py --flip")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--overwrite", action="store_true", help="replace an evaluation that is there already")
     args = parser.parse_args()
@@ -44,33 +52,36 @@ def main() -> None:
     model = on_device(load(checkpoint), args.device)
     size = args.face_size or model.checkpoint["options"].get("face_size") or SIDE
     part = RAFDBDataset(open_source(args.data)._replace(face_size=size), args.split)
-    if (place(checkpoint, part) / "metrics.json").exists() and not args.overwrite:
-        raise UserError(f"{place(checkpoint, part)} is there already; add --overwrite to replace it.")
+    folder = place(checkpoint, part, flip=args.flip)
+    if (folder / "metrics.json").exists() and not args.overwrite:
+        raise UserError(f"{folder} is there already; add --overwrite to replace it.")
     print(describe(part))
-    numbers, _ = evaluate(model, checkpoint, part)
+    numbers, _ = evaluate(model, checkpoint, part, flip=args.flip)
     print(said(numbers))
-    print(f"written: {place(checkpoint, part)}")
+    print(f"written: {folder}")
 
 
-def place(checkpoint: Path, part: RAFDBDataset) -> Path:
+def place(checkpoint: Path, part: RAFDBDataset, *, flip: bool = False) -> Path:
     """Where the evaluation of the run's `checkpoint` on `part` goes: beside the run's own files."""
-    return checkpoint.parent / "-".join(
-        ["on", slug(part.kind), *([part.split] if part.split != "test" else [])]
-    )
+    name = mirrored(part.kind) if flip else f"on-{slug(part.kind)}"
+    return checkpoint.parent / (name if part.split == "test" else f"{name}-{part.split}")
 
 
-def evaluate(model: Model, checkpoint: Path, part: RAFDBDataset) -> tuple[dict, Answers]:
+def evaluate(
+    model: Model, checkpoint: Path, part: RAFDBDataset, *, flip: bool = False
+) -> tuple[dict, Answers]:
     """Evaluate the model, which `checkpoint` holds, on a split of any dataset; what came out goes to
-    `place`.
+    `place`. flip: each answer is the mean over the face and its mirror image.
     """
-    found = shared_answers(model, part)
-    names, folder = found.class_names, place(checkpoint, part)
+    found = shared_answers(model, part, flip=flip)
+    names, folder = found.class_names, place(checkpoint, part, flip=flip)
     numbers = {
         "model": model.built["name"],
         "run": checkpoint.parent.name,
         "trained_on": model.checkpoint.get("data", "unknown data"),
         "tested_on": part.kind,
         "split": part.split,
+        "flip": flip,
         "images_left_out": found.left_out,
         "scaled_images": part.resized,
         "test_hash": part.hash,
@@ -151,7 +162,7 @@ def said(numbers: dict) -> str:
     low, high = (100 * value for value in test["intervals"]["accuracy"])
     lines = [
         f"{numbers['model']}, trained on {numbers['trained_on']}, on {numbers['tested_on']}, "
-        f"{numbers['split']}: {test['n']:,} images",
+        f"{numbers['split']}: {test['n']:,} images{', mirror images counted in' * numbers['flip']}",
         f"accuracy {100 * test['accuracy']:.2f} % (95 % interval {low:.2f} to {high:.2f})",
         f"balanced accuracy {100 * test['balanced_accuracy']:.2f} %, macro-F1 {100 * test['macro_f1']:.2f} %",
     ]

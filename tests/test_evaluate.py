@@ -13,13 +13,15 @@ from test_tables import tree
 import evaluate
 import models
 import study
+from ferlab.analysis.flipped import tables
+from ferlab.analysis.runs import collect
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.inference.predictor import probabilities
 from ferlab.inference.transfer import shared_answers
 from ferlab.options import Options
 from RAFDB_dataset import RAFDBDataset, load_splits, open_source
-from train_function import train
+from train_function import script_options, train
 
 
 def trained(data: Path, output: Path, **changes) -> Path:
@@ -64,6 +66,20 @@ def test_on_its_own_test_set_it_says_what_training_said(run, drawn, monkeypatch,
     with pytest.raises(SystemExit):
         called(monkeypatch, capsys, evaluate, run, "--data", drawn)
     assert "on-drawn-faces is there already; add --overwrite" in capsys.readouterr().err
+
+
+def test_mirror_images_counted_in_stand_in_a_folder_and_a_table_of_their_own(run, drawn, monkeypatch, capsys):
+    said = called(monkeypatch, capsys, evaluate, run, "--data", drawn, "--flip")
+    assert "mirror images counted in" in said and f"written: {run / 'on-drawn-faces-flip'}" in said
+    found = json.loads((run / "on-drawn-faces-flip/metrics.json").read_text())["test"]
+    model, part = models.load(run / "best_model.pth"), RAFDBDataset(drawn, "test")
+    p = probabilities([model], torch.cat([part.images, part.images.flip(3)]))
+    assert found["accuracy"] == (p.view(2, len(part), -1).mean(0).argmax(1) == part.labels).double().mean()
+    [table] = tables(groups := collect(run.parents[1], script_options)[0])
+    own = json.loads((run / "metrics.json").read_text())["test"]
+    assert table.rows[0][2] == f"{100 * own['accuracy']:.2f} → {100 * found['accuracy']:.2f}"
+    groups[0].first.images[0] += "x"  # of other images nothing is said
+    assert tables(groups) == []
 
 
 def test_only_shared_classes_count_and_the_rest_is_told(run, tmp_path, monkeypatch, capsys):

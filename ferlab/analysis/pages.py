@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ferlab.analysis import coverage, plots, significance
+from ferlab.analysis import coverage, flipped, plots, significance
 from ferlab.analysis.ensemble import Ensemble, ensembles
 from ferlab.analysis.metrics import reliability
 from ferlab.analysis.runs import STARTS, Group, Result
@@ -104,6 +104,7 @@ class Section:
             *classes,
             _confused(list(self.chosen.values())),
             coverage.table(list(self.chosen.values())),
+            *flipped.tables(list(self.chosen.values())),
             _cost(self.groups),
             _recipes(self.groups),
         ]

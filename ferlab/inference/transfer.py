@@ -28,8 +28,9 @@ class Answers(NamedTuple):
     left_out: dict[str, int]  # images of each class that the model does not know
 
 
-def shared_answers(model: Model, part) -> Answers:
-    """The model's answers to a split `part` of a dataset. A class is the same where it has the same name, or
+def shared_answers(model: Model, part, *, flip: bool = False) -> Answers:
+    """The model's answers to a split `part` of a dataset, with `flip` the means over each face and its mirror
+    image. A class is the same where it has the same name, or
     both names mean the same expression; of the model's probabilities those of the shared classes are kept,
     and made to sum to 1. Raises UserError where fewer than two classes are shared.
     """
@@ -48,7 +49,7 @@ def shared_answers(model: Model, part) -> Answers:
     known = labels >= 0
     if not known.any():
         raise UserError(f"no image of {part.split} has a class that the model knows.")
-    p = probabilities([model], part.images[known]).double()[:, shared]
+    p = probabilities([model], part.images[known], flip=flip).double()[:, shared]
     counts = {name: n for name, n, i in zip(part.class_names, part.counts, theirs) if i is None and n}
     return Answers(
         tuple(model.class_names[i] for i in shared),
