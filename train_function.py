@@ -10,7 +10,6 @@ import runpy
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,69 +19,27 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
-from ferlab import cli
 from ferlab.analysis import metrics, plots
 from ferlab.data import twins
-from ferlab.errors import UserError
-from ferlab.options import Options, names
+from ferlab.options import Options
 from ferlab.training import augment
 from ferlab.training.batches import Batches
-from ferlab.training.checkpoint import CheckpointWriter, read, save_model
+from ferlab.training.checkpoint import CheckpointWriter, save_model
 from ferlab.training.imbalance import Balance
 from ferlab.training.interrupt import Interrupt
+from ferlab.training.recipe import checked, parse  # noqa: F401  (the scripts take parse from here)
 from ferlab.training.report import Report, to_csv, to_json
-from ferlab.training.run_folder import (
-    RunFolder,
-    checkpoint,
-    is_own,
-    place,
-    refuse,
-    resume_command,
-    same_experiment,
-)
+from ferlab.training.run_folder import RunFolder, checkpoint, place, refuse, resume_command
 from ferlab.training.runtime import Runtime, generator, seed_everything, start
 from ferlab.training.state import TrainState
 from ferlab.training.summary import peak_memory, predictions_table, rounded, summarize
 from RAFDB_dataset import RAFDBDataset, describe
 
 
-def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) -> Options:
-    """Options for the model `name` from the command line. `recipes` maps "imagenet" and "none" to a recipe
-    each; --weights picks one, the first is the default. With --resume, options come back from the checkpoint.
-    """
-    words = sys.argv[1:] if argv is None else argv
-    recipe = _recipe(name, recipes, cli.peek(words, "--weights"))
-    given = cli.typed(Options, words, description=f"Train {name} on RAF-DB.", used=recipe)
-    options = replace(recipe, **given)
-    if options.weights == "imagenet" and "imagenet" not in recipes:
-        raise UserError(f"{name} has no ImageNet weights; train it with --weights none.")
-    options.image_size = options.image_size or models.ARCHITECTURES[name].image_size
-    if "start_size" not in given and options.start_size > options.image_size:
-        options.start_size = 0  # the recipe's is for the recipe's own image size
-    given = {key: getattr(options, key) for key in given}
-    cli.check(options)
-    if options.resume:
-        stored = cli.restored(Options, read(path := checkpoint(name, options)).get("options"))
-        if not is_own(path, name, stored):  # it does not say where to read and write on this machine
-            stored = replace(stored, **{key: getattr(options, key) for key in names("machine")})
-        options = replace(stored, **{"overwrite": False, "finish": False, **given})
-        same_experiment(stored, options)
-    if argv is None:  # the script's own: before data are read, or weights downloaded
-        refuse(name, options)
-    return options
-
-
 def script_options(model: str, argv: Sequence[str]) -> Options:
     """The options that the model's script would train with, were it called with `argv`. Raises UserError."""
     script = runpy.run_path(str(Path(__file__).resolve().parent / models.ARCHITECTURES[model].script))
     return script["parse"](model, script["RECIPES"], list(argv))
-
-
-def _recipe(name: str, recipes: dict[str, dict], weights: str | None) -> Options:
-    first = next(iter(recipes))
-    recipe = Options(weights=weights or first, **recipes.get(weights or first, recipes[first]))
-    recipe.image_size = recipe.image_size or models.ARCHITECTURES[name].image_size
-    return recipe
 
 
 def train_one_epoch(
@@ -164,7 +121,7 @@ def train(
     write, 130 and 143 stopped.
     """
     begun = time.perf_counter()
-    options, name = _checked(model, options, train_set.num_classes), model.built["name"]
+    options, name = checked(model, options, classes=train_set.num_classes), model.built["name"]
     path, sets = place(name, options), {"train": train_set, "val": val_set, "test": test_set}
     sets = {split: part for split, part in sets.items() if part is not None}
     runtime = start(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
@@ -207,35 +164,6 @@ def train(
             report.summary(numbers)
     runtime.leave()  # not after an error: to leave takes time, in which torchrun may silence its message
     return numbers if runtime.rank == 0 else {}
-
-
-def _checked(model: nn.Module, options: Options, classes: int) -> Options:
-    """The options with the model's image size, after handing the model what concerns its training only.
-    Raises UserError for what this model or this folder cannot take.
-    """
-    name, full = model.built["name"], model.built["image_size"]
-    cli.check(options)
-    if options.image_size not in (0, full):
-        raise UserError(f"the model takes {full} pixels, not {options.image_size}.")
-    if model.built["num_classes"] != classes:
-        raise UserError(
-            f"the model tells {model.built['num_classes']} classes apart, the data have {classes}."
-        )
-    if options.start_size and not models.ARCHITECTURES[name].any_size:
-        raise UserError(
-            f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
-            f"{full} pixels only."
-        )
-    if options.start_size and not 32 <= options.start_size <= full:
-        raise UserError(
-            f"--start-size is {options.start_size}; it must be 32 to {full}, the --image-size, or 0 for none."
-        )
-    if hasattr(model, "patch_keep"):
-        model.patch_keep = options.patch_keep
-    elif options.patch_keep < 1:
-        raise UserError(f"--patch-keep is for vision transformers; {name} has no patches.")
-    refuse(name, options)
-    return replace(options, image_size=full)
 
 
 def _on_device(

@@ -1,6 +1,6 @@
 """Every knob of a run, with its unit, its default, the values that it may take, and its role.
 
-    options = Options(epochs=20)                         # a train script: train_function.parse(name, RECIPES)
+    options = Options(epochs=20)                         # a train script: recipe.parse(name, RECIPES)
     names("recipe")                                      # ("epochs", "batch_size", ...)
 
 Roles: a `recipe` option makes another experiment, a `run` option another run of the same one; a `machine`
