@@ -21,9 +21,10 @@ from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
 from ferlab.files import write_atomically
-from ferlab.inference.predictor import find, on_device
+from ferlab.inference.predictor import find
 from ferlab.inference.transfer import Answers, NothingShared, shared_answers
 from ferlab.options import Options
+from ferlab.training.device import choose
 from ferlab.training.report import to_csv, to_json
 from ferlab.training.summary import commit, predictions_table
 from models import Model, load
@@ -49,7 +50,7 @@ def main() -> None:
     if args.face_size and not 8 <= args.face_size <= 512:
         raise UserError(f"--face-size is {args.face_size}; it must be 8 to 512.")
     checkpoint = find(args.run)
-    model = on_device(load(checkpoint), args.device)
+    model = load(checkpoint).to(choose(args.device))
     size = args.face_size or model.checkpoint["options"].get("face_size") or SIDE
     part = RAFDBDataset(open_source(args.data)._replace(face_size=size), args.split)
     folder = place(checkpoint, part, flip=args.flip)
@@ -134,7 +135,7 @@ def transfer(
     for (name, data, _), files in groups.items():
         found: dict[str, list[Answers]] = {kind: [] for kind in kinds}
         for file in files:
-            model = on_device(load(file), device)
+            model = load(file).to(choose(device))
             for part in parts:
                 try:
                     numbers, answers = evaluate(model, file, part)

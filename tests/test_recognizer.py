@@ -68,7 +68,7 @@ def test_three_lines(photo, run):
     assert [face.probabilities for face in again] == [left.probabilities, right.probabilities]
     assert recognizer(Image.new("RGB", (50, 50))) == []
     assert recognizer.heat_maps(torch.from_numpy(np.stack([left.pixels]))).shape == (1, 100, 100)
-    with pytest.raises(UserError, match="the device abacus cannot be used"):
+    with pytest.raises(UserError, match="--device abacus is not a valid value"):
         Recognizer(run, device="abacus")
     with pytest.raises(UserError, match="nowhere.jpg: cannot be read"):
         recognizer("nowhere.jpg")

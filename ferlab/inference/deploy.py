@@ -5,7 +5,6 @@ write(model, Path("model.onnx")); answers = run(session(Path("model.onnx")), fac
 
 import json
 import logging
-import subprocess
 import warnings
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ferlab.errors import UserError
-from ferlab.inference.predictor import SUITE, answer
+from ferlab.inference.predictor import answer
 from ferlab.training.augment import apply
+from ferlab.training.summary import commit
 from models import Model
 
 INSTALL = "pip install onnx onnxscript onnxruntime"
@@ -69,11 +69,6 @@ def about(model: Model) -> dict[str, str]:
     """What the file says of itself."""
     data = getattr(model, "checkpoint", {}).get("data", "nothing")
     licence = "non-commercial research only, as RAF-DB's" if data == "RAF-DB" else "as the training data's"
-    git = ["git", "-C", str(SUITE), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        commit = ""
     return {
         "model": model.built["name"],
         "class_names": json.dumps(getattr(model, "class_names", [])),
@@ -81,7 +76,7 @@ def about(model: Model) -> dict[str, str]:
         "output": "probabilities: float32 (N, C), in class_names' order",
         "trained_on": data,
         "licence": f"{licence} (weights)",
-        "commit": commit,
+        "commit": commit() or "",
     }
 
 

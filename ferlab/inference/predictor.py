@@ -118,13 +118,3 @@ def answer(model: Model, faces: Tensor) -> Tensor:
 def device(model: Model) -> torch.device:
     """Where the model's weights are."""
     return next(model.parameters()).device
-
-
-def on_device(model: Model, name: str) -> Model:
-    """The model there; "auto" is a GPU where there is one. Raises UserError where it cannot be used."""
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    try:
-        return model.to(name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise UserError(f"the device {name} cannot be used: {reason}; take auto or cpu.") from None

@@ -19,7 +19,8 @@ from ferlab.errors import UserError
 from ferlab.inference.explain import explain
 from ferlab.inference.face_detection import Face
 from ferlab.inference.photos import faces_in
-from ferlab.inference.predictor import best, find, on_device, probabilities
+from ferlab.inference.predictor import best, find, probabilities
+from ferlab.training.device import choose
 
 UNSURE = "unsure"
 
@@ -53,7 +54,8 @@ class Recognizer:
         if not 0 <= min_confidence <= 1:
             raise UserError(f"the lowest confidence is {min_confidence:g}; it is a probability, 0 to 1.")
         self.files = [find(run) for run in runs] or [best()]
-        self.models = [models.load(file) for file in self.files]
+        place = choose(device)
+        self.models = [models.load(file).to(place) for file in self.files]
         self.class_names = self.models[0].class_names
         for file, model in zip(self.files, self.models):
             if model.class_names != self.class_names:
@@ -61,7 +63,6 @@ class Recognizer:
                     f"{self.files[0]} and {file} tell other classes apart, and cannot answer together."
                 )
         self.flip, self.min_confidence = flip, min_confidence
-        self.models = [on_device(model, device) for model in self.models]
 
     def __call__(
         self, photo: str | Path | bytes | Image.Image | np.ndarray, *, aligned: bool = False
