@@ -22,7 +22,7 @@ MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapix
 LONGEST, TURNED, STREAM, SHORTEST = 1280, 360, 288, 256
 CHECK = 224  # the square in which a candidate is looked at again
 LOOKS = (140, 1), (175, -1), (140, -1)  # RAF-DB's square in it, and whether it is mirrored: -1
-MAYBE, SURE = 0.3, 0.9  # probability of a candidate, and of a face
+MAYBE, SURE = 0.3, 0.85  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
 TURNS = range(0, 360, 60)  # degrees anticlockwise; the detector itself stands tilts of about 30
 
