@@ -183,28 +183,34 @@ def stored_wrong(cls: type, found: dict) -> str:
     try:
         check(cls(**{key: value for key, value in found.items() if key in default}))
     except UserError as error:
-        return f"has an option that cannot be ({str(error).rstrip('.')})"
+        return f"has an option that cannot be ({str(error).splitlines()[0].rstrip('.')})"
     return ""
 
 
 def check(options) -> None:
-    """Raise UserError, naming the flag, for a value that an option cannot take."""
-    for f in dataclasses.fields(options):
-        value, rules = getattr(options, f.name), f.metadata
-        if rules["choices"] and value not in rules["choices"]:
-            meant = MEANT.get(str(value).lower().replace("_", "-"))
-            close = difflib.get_close_matches(str(value), rules["choices"], 1, 0.4)
-            close = [meant] if meant in rules["choices"] else close
-            hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(rules['choices'])}."
-            raise UserError(f"{flag(f.name)} {value} is not a valid value; {hint}")
-        if value == "" != f.default:
-            raise UserError(f"{flag(f.name)} is empty; type a value, or leave it out for {f.default}.")
-        low, high = rules["low"], rules["high"]
-        too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
-        if too_low or too_high or value == math.inf:
-            bounds = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
-            bounds = "finite" if value == math.inf else bounds
-            raise UserError(f"{flag(f.name)} is {value:g}; it must be {bounds}.")
+    """Raise UserError, naming every flag whose option has a value that it cannot take."""
+    wrong = [text for f in dataclasses.fields(options) if (text := _wrong(f, getattr(options, f.name)))]
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def _wrong(f: dataclasses.Field, value) -> str:
+    """What is wrong with an option's value, or nothing."""
+    rules = f.metadata
+    if rules["choices"] and value not in rules["choices"]:
+        meant = MEANT.get(str(value).lower().replace("_", "-"))
+        close = difflib.get_close_matches(str(value), rules["choices"], 1, 0.4)
+        close = [meant] if meant in rules["choices"] else close
+        hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(rules['choices'])}."
+        return f"{flag(f.name)} {value} is not a valid value; {hint}"
+    if value == "" != f.default:
+        return f"{flag(f.name)} is empty; type a value, or leave it out for {f.default}."
+    low, high = rules["low"], rules["high"]
+    too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
+    if too_low or too_high or value == math.inf:
+        bounds = f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+        return f"{flag(f.name)} is {value:g}; it must be {'finite' if value == math.inf else bounds}."
+    return ""
 
 
 def _path(text: str) -> str:

@@ -62,6 +62,10 @@ OPTIONS = {
     "no run to resume": (["--resume"], "there is no checkpoint"),
     "weights that are code": (["--weights", "compare.py"], "compare.py ("),
     "weights that are a folder": (["--weights", "ferlab"], "there is no checkpoint ferlab"),
+    "three at once": (
+        ["--lr", "-1", "--epochs", "0", "--balance", "weightz"],
+        "1 or more.\n--lr is -1; it must be ",
+    ),
     "a stray word": (["fast"], "there is no option fast"),
 }
 

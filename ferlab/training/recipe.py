@@ -12,6 +12,7 @@ from ferlab import cli
 from ferlab.errors import UserError
 from ferlab.options import Options, names
 from ferlab.training.checkpoint import read
+from ferlab.training.device import choose
 from ferlab.training.run_folder import checkpoint, is_own, refuse, same_experiment
 
 
@@ -37,6 +38,7 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
         options = replace(stored, **{"overwrite": False, "finish": False, **given})
         same_experiment(stored, options)
     if argv is None:  # the script's own: before data are read, or weights downloaded
+        choose(options.device)
         refuse(name, options)
     return options
 
