@@ -38,8 +38,8 @@ class RAFDBDataset(Dataset):
     and for every seed; where the data bring a val of their own, it is that. `train_fraction` keeps a
     stratified share of "train"; a smaller share is part of every larger one. `skip_bad` leaves unreadable
     training images out and counts them in `skipped`; test images are never left out. `resized` counts those
-    that were scaled, of train and val together. Raises UserError with a count and the first ten where files,
-    labels or images are not as they should be.
+    that were scaled, of train and val together, and `repeated` those that `leave_out` took. Raises UserError
+    with a count and the first ten where files, labels or images are not as they should be.
     """
 
     def __init__(
@@ -61,7 +61,8 @@ class RAFDBDataset(Dataset):
         if own == "train":
             keep = members(rows, source.class_names, split, val_fraction=held, train_fraction=train_fraction)
         keep = [i for i in keep if i not in bad]
-        self.split, self.layout, self.drawn, self.skipped = split, source.layout, source.drawn, len(bad)
+        self.split, self.layout, self.drawn = split, source.layout, source.drawn
+        self.skipped, self.repeated = len(bad), 0
         self.class_names, self.kind = source.class_names, source.dataset
         self.names = [rows[i].name for i in keep]
         self.labels = torch.tensor([rows[i].label - 1 for i in keep], dtype=torch.int64)
@@ -77,6 +78,16 @@ class RAFDBDataset(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         return self.images[index], int(self.labels[index])
+
+    def leave_out(self, names: set[str]) -> None:
+        """Forget the images of these names, and count them in `repeated`."""
+        kept = [i for i, name in enumerate(self.names) if name not in names]
+        if len(kept) < len(self):
+            self.repeated = len(self) - len(kept)
+            self.names = [self.names[i] for i in kept]
+            self.labels, self.images = self.labels[kept], self.images[kept]
+        if 0 in self.counts:
+            raise UserError(f"without the images that are in test, too, a class of {self.split} is empty.")
 
     @property
     def num_classes(self) -> int:
@@ -101,16 +112,21 @@ def load_splits(options) -> tuple[RAFDBDataset, RAFDBDataset, RAFDBDataset | Non
     says why, the others that they end, too.
     """
     try:
-        source = open_source(options.data)._replace(face_size=options.face_size)
+        source = open_source(options.data).scaled(options.face_size)
         train = RAFDBDataset(
             source, "train", train_fraction=options.train_fraction, skip_bad=options.skip_bad
         )
         val = RAFDBDataset(source, "val", skip_bad=options.skip_bad)
-        return train, val, RAFDBDataset(source, "test") if options.test else None
+        test = RAFDBDataset(source, "test") if options.test or options.skip_bad else None
+        if options.skip_bad:
+            copies = twins.pairs(train, val, test)
+            train.leave_out({name for _, name in copies["test in train"]})
+            val.leave_out({name for _, name in copies["test in val"]})
+        return train, val, test if options.test else None
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             raise
-        raise UserError("process 0 could not go on, and says why.", code=error.code) from None
+        raise UserError("process 0 failed; see its message.", code=error.code) from None
 
 
 def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
@@ -127,6 +143,8 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
         f"{s.split} {len(s):,} ({' '.join(f'{name}{n}' for name, n in zip(short, s.counts))})" for s in splits
     ]
     skipped = f"; {first.skipped:,} unreadable training images skipped" if first.skipped else ""
+    if repeated := sum(part.repeated for part in splits):
+        skipped += f"; {repeated:,} images of train and val skipped that are in test, too"
     scaled = sum({part.official: part.resized for part in splits}.values())
     resized = f"; scaled to {first.images.shape[-1]} pixels a side: {scaled:,}" if scaled else ""
     pairs = twins.pairs(*splits) if same is None else same
@@ -134,7 +152,7 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
     by_pixels = "".join(f"; the same by pixels: {n:,} images of {key}" for key, n in found.items())
     note = ""
     if "val in train" in found:
-        note = "\nnote: val images are trained on, too, so val's numbers are too good"
+        note = "\nnote: val images are also in train (data leakage), so scores on val are too high"
     return f"data: {first.layout}: {' · '.join(parts)}{by_pixels}; {about}{resized}{skipped}{note}"
 
 
@@ -155,9 +173,10 @@ def open_source(root: str | Path | Source) -> Source:
 @command
 def main() -> None:
     path, size = (sys.argv[1:] + [""])[:2]
-    if len(sys.argv) not in (2, 3) or path.startswith("-") or not (size or "100").isdigit():
+    size = size or "0"
+    if len(sys.argv) not in (2, 3) or path.startswith("-") or not (size.isascii() and size.isdecimal()):
         raise UserError("usage: python RAFDB_dataset.py FOLDER_OR_ZIP_OR_TABLE [FACE_SIZE]")
-    source = open_source(path)._replace(face_size=int(size or 0))
+    source = open_source(path).scaled(int(size))
     splits = [RAFDBDataset(source, split) for split in ("train", "val", "test")]
     same = twins.pairs(*splits)
     print(describe(*splits, same=same))

@@ -9,14 +9,16 @@ have counts. `python study.py transfer` does it for all trained models and compa
 
 import argparse
 import contextlib
+import json
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from ferlab.analysis import metrics, plots, records
 from ferlab.analysis.flipped import mirrored
+from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
@@ -47,12 +49,10 @@ def main() -> None:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--overwrite", action="store_true", help="replace an evaluation that is there already")
     args = parser.parse_args()
-    if args.face_size and not 8 <= args.face_size <= 512:
-        raise UserError(f"--face-size is {args.face_size}; it must be 8 to 512.")
     checkpoint = find(args.run)
     model = load(checkpoint).to(choose(args.device))
-    size = args.face_size or model.checkpoint["options"].get("face_size") or SIDE
-    part = RAFDBDataset(open_source(args.data)._replace(face_size=size), args.split)
+    source = open_source(args.data).scaled(args.face_size or trained_size(model))
+    part = RAFDBDataset(source, args.split)
     folder = place(checkpoint, part, flip=args.flip)
     if (folder / "metrics.json").exists() and not args.overwrite:
         raise UserError(f"{folder} is there already; add --overwrite to replace it.")
@@ -95,11 +95,17 @@ def evaluate(
         raise UserError(f"{folder} cannot be made ({error.strerror}).", code=4) from None
     title = f"{model.built['name']}, trained on {numbers['trained_on']}: {part.kind}, {part.split}"
     draw = partial(plots.confusion, numbers["test"]["confusion_matrix"], names=names, title=title)
-    write_atomically(folder / "confusion_matrix.png", draw)
+    write = partial(write_atomically, advice="Make room, then type the same again.")
+    write(folder / "confusion_matrix.png", draw)
     header, *rows = predictions_table(found.images, found.labels.tolist(), names, found.probabilities)
     for name, content in (("predictions.csv", to_csv(header, rows)), ("metrics.json", to_json(numbers))):
-        write_atomically(folder / name, lambda file: file.write(content.encode()))
+        write(folder / name, lambda file: file.write(content.encode()))
     return numbers, found
+
+
+def trained_size(model: Model) -> int:
+    """Pixels a side of the faces that the model was trained on."""
+    return model.checkpoint["options"].get("face_size") or SIDE
 
 
 def transfer(
@@ -109,52 +115,68 @@ def transfer(
     *,
     results: Path,
     device: str = "auto",
-    face_size: int = SIDE,
+    face_size: int = 0,
 ) -> None:
     """Evaluate every finished run of the models `names` that was trained on one of the datasets `train` on
-    the test images of each path in `test`, and write the page that compares them, transfer.md.
+    the test images of each path in `test`, and write the page that compares them, transfer.md. Faces are
+    scaled to face_size, or else to what each model was trained on.
     """
-    wanted = [slug(name) for name in train]
-    groups: dict[tuple[str, str, str], list[Path]] = {}
-    others = set()
-    for name in names:
-        for file in sorted((results / name).glob("*/best_model.pth")):
-            with contextlib.suppress(records.Unreadable):
-                numbers = records.numbers(file.parent)
-                if slug(numbers["data"]) in wanted:
-                    groups.setdefault((name, numbers["data"], numbers["split_hash"]), []).append(file)
-                others.add(slug(numbers["data"]))
-    if not groups:
-        there = f"; there are runs on {', '.join(sorted(others))}" if others else "; train one first"
-        raise UserError(f"no finished run in {results} was trained on {' or '.join(wanted)}{there}.")
-    parts = [RAFDBDataset(open_source(path)._replace(face_size=face_size), "test") for path in test]
-    kinds = [part.kind for part in parts]
-    if twice := {kind for kind in kinds if kinds.count(kind) > 1}:
-        raise UserError(f"two of the data are called {twice.pop()}; rename the folder of one of them.")
+    groups = _trained(names, [slug(name) for name in train], results)
+    sources = {source.dataset: source for source in map(open_source, test)}
+    if len(sources) < len(test):
+        raise UserError(f"two of the data are called {list(sources)[-1]}; rename the folder of one of them.")
+    part = cache(lambda kind, size: RAFDBDataset(sources[kind].scaled(size), "test"))
     cells, not_shared = [], []
-    for (name, data, _), files in groups.items():
-        found: dict[str, list[Answers]] = {kind: [] for kind in kinds}
+    for (label, data), files in groups:
+        found: dict[str, list[Answers]] = {kind: [] for kind in sources}
         for file in files:
             model = load(file).to(choose(device))
-            for part in parts:
+            for kind in sources:
                 try:
-                    numbers, answers = evaluate(model, file, part)
+                    numbers, answers = evaluate(model, file, part(kind, face_size or trained_size(model)))
                 except NothingShared as error:
-                    not_shared.append(f"{name}, trained on {data}, on {part.kind}: {error}")
+                    not_shared.append(f"{label}, trained on {data}, on {kind}: {error}")
                     continue
-                found[part.kind].append(answers)
+                found[kind].append(answers)
                 score = 100 * numbers["test"]["accuracy"]
-                print(f"{file.parent} on {part.kind}: accuracy {score:.2f} %", flush=True)
+                print(f"{file.parent} on {kind}: accuracy {score:.2f} %", flush=True)
         seeds = ", ".join(file.parent.name for file in files)
         for kind, given in found.items():
             if given:
-                names, labels, left_out = given[0].class_names, given[0].labels, given[0].left_out
+                classes, labels, left_out = given[0].class_names, given[0].labels, given[0].left_out
                 predicted = np.stack([answers.probabilities.argmax(1) for answers in given])
-                cells.append(Cell(name, data, kind, names, seeds, labels, predicted, sum(left_out.values())))
+                unknown = sum(left_out.values())
+                cells.append(Cell(label, data, kind, classes, seeds, labels, predicted, unknown))
     if not cells:
         raise UserError(not_shared[0])
-    for page in write_page(results / "studies", cells, list(dict.fromkeys(not_shared))):
-        print(f"written: {page}")
+    print(f"written: {write_page(results / 'studies', cells, list(dict.fromkeys(not_shared)))}")
+
+
+def _trained(
+    names: Sequence[str], wanted: Sequence[str], results: Path
+) -> list[tuple[tuple[str, str], list[Path]]]:
+    """The best_model.pth of the finished runs of `names` on the datasets `wanted`, by label and dataset: runs
+    of one recipe on the same images together, one for each seed. Raises UserError where there are none.
+    """
+    groups: dict[tuple, dict[int, Path]] = {}
+    others = set()
+    for name in names:
+        files = (results / name).glob("*/best_model.pth")
+        for file in sorted(files, key=lambda path: (path.parent.name.startswith("rerun-"), path)):
+            with contextlib.suppress(records.Unreadable):
+                numbers, options = records.numbers(file.parent), records.options(file.parent)
+                others.add(slug(numbers["data"]))
+                if slug(numbers["data"]) in wanted:
+                    begun = {"none": "", "imagenet": " from ImageNet"}
+                    label = name + begun.get(options["weights"], " from a checkpoint")
+                    images = [numbers[key] for key in ("split_hash", "train_hash")]
+                    recipe = json.dumps([images, {key: options.get(key) for key in RECIPE}])
+                    seeds = groups.setdefault((label, numbers["data"], recipe), {})
+                    seeds.setdefault(options["seed"], file)
+    if not groups:
+        there = f"; there are runs on {', '.join(sorted(others))}" if others else "; train one first"
+        raise UserError(f"no finished run in {results} was trained on {' or '.join(wanted)}{there}.")
+    return [((label, data), list(seeds.values())) for (label, data, _), seeds in groups.items()]
 
 
 def said(numbers: dict) -> str:

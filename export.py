@@ -18,6 +18,7 @@ import torch
 
 import models
 from ferlab.data import download
+from ferlab.data.rafdb import SIDE
 from ferlab.errors import UserError, command
 from ferlab.inference import deploy
 from ferlab.inference.predictor import find, probabilities
@@ -55,7 +56,9 @@ def main() -> None:
     if not download.is_here(args.data):
         print(f"{args.data} is not here, so the check is on drawn faces.")
         args.data = "synthetic"
-    source = open_source(args.data)._replace(face_size=model.checkpoint["options"].get("face_size", 0))
+    source = open_source(args.data)
+    if model.checkpoint["options"].get("face_size"):  # reduced again inside the network
+        source = source.scaled(SIDE)
     test = RAFDBDataset(source, "test")
     expected = probabilities([model], test.images)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:

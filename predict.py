@@ -15,7 +15,6 @@ import csv
 import itertools
 import json
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -249,9 +248,6 @@ def check_video(args: argparse.Namespace, videos: Sequence[str]) -> None:
 @command
 def main() -> None:
     args = arguments()
-    for name in ("SIGPIPE", "SIGINT"):  # `| head` and Ctrl-C end this quietly
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
     warnings.filterwarnings("ignore", module="PIL")  # about metadata
     videos = [name for name in args.images if video.is_video(name)]
     check_video(args, videos)
@@ -285,6 +281,7 @@ def main() -> None:
         print_json(rows)
     else:
         print_table(rows, args.topk, max(len(shown(name)) for name in [*names, *videos]), bool(videos))
+    sys.stdout.flush()  # what goes wrong there is for `command` to say
     sys.exit(1 if failures else 0)
 
 

@@ -85,16 +85,19 @@ def main() -> None:
     args.seeds = args.seeds or ([0] if args.study == "sweep" else [0, 1, 2])
     for name in args.models:
         if name not in NAMES:
-            raise UserError(f"there is no model {name}; the six are {', '.join(NAMES)}.")
+            raise UserError(f"there is no model {name}; there are {', '.join(NAMES)}.")
     if args.study == "transfer":
+        if args.clone:
+            raise UserError("a transfer trains nothing, and takes no --clone.")
         return _transfer(args, rest)
     if args.clone:
         _run_clone(args, rest)
     failed = run(jobs := _plan(args, rest))
     if args.study == "campaign":
-        subprocess.run([sys.executable, str(HERE / "compare.py"), jobs[0].options.output], check=True)
+        if code := subprocess.call([sys.executable, str(HERE / "compare.py"), jobs[0].options.output]):
+            sys.exit(code)  # it has said why
     if failed:
-        raise UserError("no finite loss in " + ", ".join(str(job.folder) for job in failed), code=3)
+        raise UserError("these runs diverged: " + ", ".join(str(job.folder) for job in failed), code=3)
 
 
 def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:

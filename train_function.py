@@ -29,7 +29,7 @@ from ferlab.training.imbalance import Balance
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.recipe import checked, parse  # noqa: F401  (the scripts take parse from here)
 from ferlab.training.report import Report, to_csv, to_json
-from ferlab.training.run_folder import RunFolder, checkpoint, place, refuse, resume_command
+from ferlab.training.run_folder import RunFolder, checkpoint, goes_on, place, refuse, resume_command
 from ferlab.training.runtime import Runtime, generator, seed_everything, start
 from ferlab.training.state import TrainState
 from ferlab.training.summary import peak_memory, predictions_table, rounded, summarize
@@ -142,7 +142,7 @@ def train(
         state = TrainState(model, options, runtime, sets)
         if options.resume:
             state.resume(checkpoint(name, options))
-        folder.clear(*["metrics.json"] * bool(options.resume))
+        folder.clear(*(["metrics.json"] if goes_on(name, options) else []))
         report.table(state.log, state.best["epoch"])
         net, earlier = runtime.parallel(model), state.seconds
         net = torch.compile(net, dynamic=False) if options.compile else net  # once for each size

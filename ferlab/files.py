@@ -90,18 +90,17 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.close(folder)
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """`replace_file` for a run's folder: raises UserError (exit code 4) where it cannot be written."""
+RESUME = "Make room or choose another --output, then go on with --resume."
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, advice: str = RESUME) -> None:
+    """`replace_file`, which raises UserError (exit code 4) with some advice where it cannot write."""
     try:
         replace_file(path, write)
     except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
         reason = getattr(error, "strerror", None) or "disk full?"
         kept = "; the file that stood there is untouched" if os.path.exists(path) else ""
-        raise UserError(
-            f"{path} could not be written ({reason}){kept}. Make room or choose another --output, then go on "
-            "with --resume.",
-            code=4,
-        ) from None
+        raise UserError(f"{path} could not be written ({reason}){kept}. {advice}", code=4) from None
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -11,6 +11,7 @@ what a results page calls a departure from the recipe and the groups of --help a
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from ferlab.cli import option
 from ferlab.training.imbalance import STRATEGIES
@@ -42,7 +43,7 @@ class Options:
     face_size: int = recipe(
         0, "scale faces of any size to N x N (0: they must be 100 x 100)", low=0, high=512
     )
-    skip_bad: bool = recipe(False, "leave unreadable training images out (they are counted)")
+    skip_bad: bool = recipe(False, "leave out and count training images that are unreadable or also in test")
 
     seed: int = run(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)
     amp: str = run("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
@@ -66,6 +67,14 @@ class Options:
         """What models.build takes of them. The weights of a resumed run come from its checkpoint."""
         weights = "none" if self.resume else self.weights
         return {"image_size": self.image_size, "weights": weights, "seed": self.seed}
+
+
+def public(values: dict) -> dict:
+    """Options as they are passed on with a run: of paths the last names only, as machines are no one's
+    business.
+    """
+    paths = ("data", "output", "resume", "weights")
+    return {key: Path(value).name if key in paths else value for key, value in values.items()}
 
 
 def names(*roles: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import models
 import study
 from ferlab.analysis.flipped import tables
 from ferlab.analysis.runs import collect
+from ferlab.analysis.studies import STUDIES
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.inference.predictor import probabilities
@@ -139,6 +140,36 @@ def test_the_page_across_datasets(run, drawn, tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             called(monkeypatch, capsys, study, *words)
         assert expected in capsys.readouterr().err
+
+
+def test_a_study_of_other_classes_has_no_recalls_of_rafdb_s(tmp_path, monkeypatch, capsys):
+    for name in ("resolution", "balance"):
+        monkeypatch.setitem(STUDIES, name, STUDIES[name]._replace(settings=STUDIES[name].settings[:1]))
+        words = [
+            name,
+            "--models",
+            "ConvNet",
+            "--seeds",
+            0,
+            "--data",
+            tree(tmp_path / "pets", ["happy", "fear"], each=8),
+        ]
+        words += [
+            "--epochs",
+            1,
+            "--image-size",
+            40,
+            "--face-size",
+            100,
+            "--device",
+            "cpu",
+            "--output",
+            tmp_path,
+        ]
+        said = called(monkeypatch, capsys, study, *words)
+        assert "written: " in said and (tmp_path / f"studies/plots/pets-{name}.png").exists()
+        page = (tmp_path / f"studies/pets-{name}.md").read_text()
+        assert "Recall of Fear" in page and "Disgust" not in page
 
 
 def test_a_sweep_does_not_take_another_dataset_s_runs_for_its_own(tmp_path, monkeypatch, capsys):

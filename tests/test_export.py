@@ -5,12 +5,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from test_predict import run, trained  # noqa: F401  (fixtures)
 
 import export
 import models
 from ferlab.data.rafdb import CLASS_NAMES
-from ferlab.inference.predictor import probabilities
+from ferlab.inference.predictor import preprocess, probabilities
+from ferlab.training.augment import apply
+from ferlab.training.batches import degrade
 from RAFDB_dataset import RAFDBDataset
 
 pytest.importorskip("onnxscript", reason="pip install onnx onnxscript onnxruntime")
@@ -44,6 +47,14 @@ def test_the_file_answers_as_torch_does(tmp_path, drawn, monkeypatch, capsys):
     before = (folder / "model.onnx").read_bytes()
     code, _, err = start(monkeypatch, capsys, *words)
     assert code == 2 and "--overwrite" in err and (folder / "model.onnx").read_bytes() == before
+
+
+def test_a_model_of_smaller_faces_reduces_them_inside(tmp_path, drawn, monkeypatch, capsys):
+    folder = trained(tmp_path / "ConvNet/seed0", seed=0, options={"resolution": 64, "face_size": 48})
+    code, out, err = start(monkeypatch, capsys, folder, "--data", drawn)
+    assert not code and "equal answers 70 of 70" in out, err
+    model, faces = models.load(folder / "best_model.pth"), RAFDBDataset(drawn, "test").images[:2]
+    assert torch.equal(preprocess(model, faces), apply(degrade(faces, 48), 40))  # the smaller of the two
 
 
 def test_without_the_packages_one_sentence(run, drawn, monkeypatch, capsys):

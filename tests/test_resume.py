@@ -107,6 +107,15 @@ def test_options_come_back_on_resume(options, tmp_path, monkeypatch):
         parse("ConvNet", RECIPES, [*typed, "--lr", "1"])
 
 
+def test_a_run_goes_on_where_its_data_were_moved_to(options, tree, tmp_path):
+    options = replace(options, data=str(tree), name="moved")
+    stopped_in_epoch_2(options)
+    moved = str(tree.rename(tmp_path / "elsewhere"))
+    typed = ["--output", options.output, "--data", moved, "--name", "moved", "--resume"]
+    assert parse("ConvNet", RECIPES, typed).data == moved
+    assert run(replace(options, data=moved), resume="last")["epochs"] == options.epochs
+
+
 def test_other_data_is_refused_on_resume(options, monkeypatch):
     stop_at_epoch(monkeypatch, 1)
     with pytest.raises(Stopped):
@@ -275,6 +284,17 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(options, tmp_path, k
     save(path, state)
     with pytest.raises(UserError, match=f"{path}.*{said}"):
         run(options, resume="last")
+
+
+def test_a_checkpoint_from_elsewhere_leaves_nothing_of_the_run_that_it_overwrites(options, tmp_path):
+    run(replace(options, name="old", epochs=1))
+    stopped_in_epoch_2(options)
+    (old := Path(options.output) / "ConvNet/old/predictions.csv").write_text("old")
+    stop = replace(options, name="old", overwrite=True, resume=f"{folder(options)}/last.pth")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        stop_at_epoch(patch, 1)
+        run(stop)
+    assert not old.exists() and (old.parent / "last.pth").exists()
 
 
 def test_a_foreign_checkpoint_does_not_say_where_to_write(options, tmp_path):

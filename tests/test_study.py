@@ -76,7 +76,7 @@ def test_wrong_words_end_before_anything_runs(words, says):
 def test_a_campaign_is_six_models_then_three_studies(monkeypatch, tmp_path):
     planned = []
     monkeypatch.setattr(study, "run", lambda jobs: planned.extend(jobs) or [])
-    monkeypatch.setattr(study.subprocess, "run", lambda *_, **__: None)
+    monkeypatch.setattr(study.subprocess, "call", lambda *_, **__: 0)
     monkeypatch.setattr("sys.argv", ["study.py", "campaign", "--output", str(tmp_path), "--seeds", "0", "1"])
     study.main()
     count = {name: sum(job.study == name for job in planned) for name in ("", *STUDIES)}

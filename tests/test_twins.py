@@ -65,6 +65,20 @@ def test_test_images_in_train_are_refused(tree, options, monkeypatch, capsys, la
     assert not (Path(options.output) / "ConvNet").exists()
 
 
+def test_skip_bad_leaves_out_what_is_in_test_too_and_counts_it(tree, options, capsys):
+    """As in FER2013, whose splits share images."""
+    copied = sorted((tree / "DATASET/test/4").iterdir())[:12]
+    copy(tree, copied)
+    options.data, options.skip_bad = str(tree), True
+    train, val, test = RAFDB_dataset.load_splits(options)
+    assert not any(twins.pairs(train, val, test)[key] for key in ("test in train", "test in val"))
+    assert train.repeated + val.repeated == 12 and len(test) == 70 and len(train) + len(val) == 140
+    assert not [name for name in train.names + val.names if name.startswith("copy_")]
+    numbers = run(options, epochs=1)
+    assert numbers["repeated_images"] == 12 and numbers["skipped_images"] == 0
+    assert "; 12 images of train and val skipped that are in test, too" in capsys.readouterr().out
+
+
 def test_twins_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
     train, val = (RAFDBDataset(repeated, split) for split in ("train", "val"))
     expected = [
@@ -79,7 +93,7 @@ def test_twins_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
     assert numbers["twins"] == {"val in train": len(expected)}
     out = capsys.readouterr().out
     assert f"; the same by pixels: {len(expected)} images of val in train; " in out
-    assert "\nnote: val images are trained on, too, so val's numbers are too good\n" in out
+    assert "\nnote: val images are also in train (data leakage), so scores on val are too high\n" in out
 
 
 def test_the_row_that_is_compared_first_is_not_enough(tree):

@@ -213,26 +213,35 @@ def study_lines(
 def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *, title: str) -> None:
     """Accuracy against balanced accuracy, and two recalls, of every strategy; a row for each series.
 
-    series: by label, then by strategy, the Estimates of accuracy, balanced_accuracy, Fear and Disgust.
+    series: by label, then by strategy, the Estimates of accuracy, balanced_accuracy and, where the data have
+    these classes, the recalls of Fear and Disgust.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 3.8 * len(series)), layout="constrained")
-        grid = figure.subplots(len(series), 3, squeeze=False, width_ratios=(1.5, 1, 1))
         strategies = list(dict.fromkeys(name for values in series.values() for name in values))
+        rare = [
+            name
+            for name in ("Fear", "Disgust")
+            if all(name in found for values in series.values() for found in values.values())
+        ]
+        grid = figure.subplots(
+            len(series), 1 + len(rare), squeeze=False, width_ratios=(1.5, *[1] * len(rare))
+        )
         for (scatter, *dots), (label, values) in zip(grid, series.items()):
             for y, (strategy, (colour, mark)) in enumerate(zip(strategies, MARKERS)):
                 if strategy in values:
                     found = values[strategy]
                     _point(scatter, 100 * found["accuracy"][0], found["balanced_accuracy"], colour, mark)
                     _bar(scatter, found["accuracy"], 100 * found["balanced_accuracy"][0], colour)
-                    for axes, name in zip(dots, ("Fear", "Disgust")):
+                    for axes, name in zip(dots, rare):
                         _bar(axes, found[name], y, colour)
                         axes.plot(100 * found[name][0], y, mark, color=colour, ms=7)
             scatter.set(xlabel="test accuracy, %", ylabel="test balanced accuracy, %", title=label)
-            for axes, name in zip(dots, ("Fear", "Disgust")):
+            for axes, name in zip(dots, rare):
                 axes.set(xlabel=f"recall of {name}, %", ylim=(len(strategies) - 0.5, -0.5))
                 axes.set_yticks(range(len(strategies)), strategies)
-            dots[1].tick_params(labelleft=False)
+            for axes in dots[1:]:
+                axes.tick_params(labelleft=False)
         figure.suptitle(title)
         figure.savefig(path)
 

@@ -21,13 +21,8 @@ from ferlab.files import replace_file, shown
 from ferlab.training.imbalance import STRATEGIES
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
-SHOWN = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro-F1",
-    "Fear": "Recall of Fear",
-    "Disgust": "Recall of Disgust",
-}
+SCORES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
+RARE = ("Fear", "Disgust")  # whose recalls are shown where the data have them
 HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
 Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
@@ -138,21 +133,22 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
         f"Test images: {len(some.labels):,}.",
         f"![{title}](plots/{picture.name})",
     ]
+    columns = SCORES | {name: f"Recall of {name}" for name in RARE if name in names}
     lines: dict[str, dict] = {}
     for label, settings in series.items():
         cells, notes = make_cells(study, label, settings)
         draws, claims = tested(cells, some.labels, classes=len(names))
-        rows = {cell: [cell] + [""] * (1 + len(SHOWN)) for cell in map(study.name, study.settings)}
+        rows = {cell: [cell] + [""] * (1 + len(columns)) for cell in map(study.name, study.settings)}
         for cell, draw in zip(cells, draws):
             scored = scores(cell.predicted, some.labels, classes=len(names))
-            values, drawn = _shown(scored, names), _shown(draw, names)
-            estimates = {key: (values[key].mean(), *interval(drawn[key])) for key in SHOWN}
+            values, drawn = (_by_name(found, names) for found in (scored, draw))
+            estimates = {key: (values[key].mean(), *interval(drawn[key])) for key in columns}
             lines.setdefault(cell.line, {})[cell.x] = estimates
-            shown = [percent(values[key], estimates[key][1:]) for key in SHOWN]
+            shown = [percent(values[key], estimates[key][1:]) for key in columns]
             rows[cell.name] = [cell.name, cell.seeds, *shown]
         table = Table(
             f"{study.title}, {label}, %.",
-            [study.option.replace("_", " ").capitalize(), "Seeds", *SHOWN.values()],
+            [study.option.replace("_", " ").capitalize(), "Seeds", *columns.values()],
             list(rows.values()),
         )
         parts += [f"## {label}", table.markdown(), *notes]
@@ -167,9 +163,9 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
     return "\n\n".join(parts + (["## Not used", "\n".join(unused)] if unused else [])) + "\n"
 
 
-def _shown(numbers: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """SHOWN's numbers out of those of metrics.from_confusion."""
-    return {key: numbers["recall"][..., names.index(key)] if key in names else numbers[key] for key in SHOWN}
+def _by_name(numbers: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The numbers of metrics.from_confusion, and the recall of each class under its name."""
+    return numbers | {name: numbers["recall"][..., i] for i, name in enumerate(names)}
 
 
 def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple[list[Cell], list[str]]:

@@ -1,6 +1,6 @@
 """Trained on one dataset, tested on another: one table and one picture.
 
-for page in write_page(Path("results/studies"), cells): print(page)
+print(write_page(Path("results/studies"), cells))
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Cell(NamedTuple):
     left_out: int  # images of classes that the model does not know
 
 
-def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()) -> list[Path]:
+def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()) -> Path:
     """Write root/transfer.md and root/plots/transfer.png; returns the page. `not_shared` are sentences about
     pairs without two classes in common.
     """
@@ -70,7 +70,7 @@ def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()
     page = root / "transfer.md"
     picture(cells, estimates, root / "plots/transfer.png")
     replace_file(page, lambda file: file.write(("\n\n".join(parts) + "\n").encode()))
-    return [page]
+    return page
 
 
 def picture(cells: Sequence[Cell], estimates: Sequence[dict], path: Path) -> None:

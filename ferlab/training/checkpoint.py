@@ -24,7 +24,7 @@ from ferlab import cli
 from ferlab.data import rafdb
 from ferlab.errors import UserError
 from ferlab.files import write_atomically
-from ferlab.options import Options
+from ferlab.options import Options, public
 from ferlab.training.augment import MEAN, STD
 
 FORMAT = 2
@@ -194,7 +194,7 @@ class CheckpointWriter:
 def save_model(path: Path, state: dict, weights: dict, **more) -> None:
     """A checkpoint to predict with: `weights`, and of the training state only what describes them."""
     keys = ("model", "class_names", "options", "split_hash", "train_hash", "data")
-    about = {key: state[key] for key in keys}
+    about = {key: state[key] for key in keys} | {"options": public(state["options"])}
     best = {key: value for key, value in state["best"].items() if key != "weights"}
     about |= {"licence": f"weights: {rafdb.LICENCE}"} if state["data"] == rafdb.NAME else {}
     save(path, {**about, "weights": weights, "best": best, "normalisation": NORMALISATION, **more})

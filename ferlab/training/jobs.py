@@ -24,7 +24,7 @@ from ferlab.analysis.runs import RECIPE
 from ferlab.cli import flag
 from ferlab.data.layout import val_hash
 from ferlab.errors import Stopped, UserError
-from ferlab.options import Options
+from ferlab.options import Options, public
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.run_folder import place
 from models import ARCHITECTURES
@@ -65,7 +65,7 @@ def check(job: Job) -> None:
             stored = vars(Options()) | records.options(job.folder)
         except records.Unreadable as error:
             raise UserError(f"{job.folder} holds a finished run, but {error}. Remove that folder.") from None
-        wanted = {key: value for key, value in vars(job.options).items() if key in RECIPE}
+        wanted = {key: value for key, value in public(vars(job.options)).items() if key in RECIPE}
         if other := [key for key, value in wanted.items() if stored.get(key) != value]:
             raise UserError(
                 f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
@@ -101,10 +101,13 @@ def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
             preexec_fn=_die_along(),
         )
         try:
+            told = -math.inf
             while child.poll() is None and not interrupt.number:
-                done = f"epoch {len(job.seconds)}/{job.options.epochs}"
-                _show(f"{title}: {done}, {left(jobs)}", last=False)
-                time.sleep(0.5)
+                if sys.stdout.isatty() and time.monotonic() - told > 10:  # to read all logs takes time
+                    done = f"epoch {len(job.seconds)}/{job.options.epochs}"
+                    _show(f"{title}: {done}, {left(jobs)}", last=False)
+                    told = time.monotonic()
+                time.sleep(0.1)
             if interrupt.number and child.poll() is None:
                 child.send_signal(interrupt.number)
             child.wait()

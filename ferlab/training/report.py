@@ -6,15 +6,13 @@ import io
 import json
 import os
 import sys
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ferlab.data.rafdb import DRAWN
 from ferlab.errors import UserError
-from ferlab.options import Options
+from ferlab.options import Options, public
 from ferlab.training.run_folder import RunFolder
 from ferlab.training.runtime import Runtime
 
@@ -63,7 +61,7 @@ class Report:
 
     def table(self, log: list[dict], best: int) -> None:
         """Write options.json, print the table's head and the epochs of `log`, which were done before."""
-        self.folder.write_text("options.json", to_json(public(self.options)))
+        self.folder.write_text("options.json", to_json(public(vars(self.options))))
         self.say("\n" + "  ".join(f"{title:>{width}}" for title, width, _, _ in COLUMNS.values()))
         for row in log:
             self._line(row, better=row["epoch"] == best)
@@ -128,12 +126,6 @@ class Report:
 
     def _write_log(self, log: list[dict]) -> None:
         self.folder.write_text("log.csv", to_csv(list(log[0]), [list(row.values()) for row in log]))
-
-
-def public(options: Options) -> dict:
-    """The options as written down, of paths the last names only: runs are passed on, machines are not."""
-    values = asdict(options)
-    return {**values, **{key: Path(values[key]).name for key in ("data", "output", "resume")}}
 
 
 def to_json(value: dict) -> str:

@@ -104,7 +104,16 @@ def checkpoint(name: str, options) -> Path:
 
 def is_own(path: Path, name: str, stored) -> bool:
     """Whether the checkpoint at `path`, which holds the options `stored`, lies where its run wrote it."""
-    return os.path.realpath(place(name, stored)) == os.path.realpath(path.parent)
+    try:
+        return os.path.realpath(place(name, stored)) == os.path.realpath(path.parent)
+    except UserError:  # its data are not where they were
+        return False
+
+
+def goes_on(name: str, options) -> bool:
+    """Whether a run resumes the one in its own folder: from elsewhere, it begins a new folder."""
+    begun_in = checkpoint(name, options).parent
+    return bool(options.resume) and os.path.realpath(begun_in) == os.path.realpath(place(name, options))
 
 
 def refuse(name: str, options) -> None:
@@ -113,8 +122,7 @@ def refuse(name: str, options) -> None:
         raise UserError("--finish closes a stopped run; name it with --resume --finish.")
     folder = place(name, options)
     finished, log = os.path.isfile(folder / "metrics.json"), folder / "log.csv"
-    begun_in = os.path.realpath(checkpoint(name, options).parent)
-    if options.resume and begun_in == os.path.realpath(folder):
+    if goes_on(name, options):
         if finished:
             raise UserError(
                 f"{folder} is finished, and its test set was opened; its numbers are in "

@@ -51,6 +51,8 @@ class TrainState:
                 f"--batch-size {options.batch_size} cannot be shared by {processes} processes; make it a "
                 "multiple of them."
             )
+        if images < processes:
+            raise UserError(f"{images} training images cannot be shared by {processes} processes; use fewer.")
         self.batch_size = min(options.batch_size, images // processes * processes)
         self.steps = steps = images // self.batch_size
         self.optimizer = make_optimizer(model, lr=options.lr, weight_decay=options.weight_decay)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ferlab.analysis import metrics
+from ferlab.options import public
 from ferlab.training.runtime import Runtime
 from ferlab.training.state import TrainState
 
@@ -44,7 +45,7 @@ def summarize(
         "model": state.about["model"]["name"],
         "run": run,
         "data": state.about["data"],
-        "weights": state.options.weights,
+        "weights": public(vars(state.options))["weights"],
         "finished": reason,
         "epochs": state.epoch,
         "best_epoch": state.best["epoch"],
@@ -54,6 +55,7 @@ def summarize(
         "counts": {name: part.counts for name, part in sets.items()},
         "twins": {key: len(names) for key, names in twins.items()},
         "skipped_images": sets["train"].skipped,
+        "repeated_images": sum(part.repeated for part in sets.values()),
         "scaled_images": sum({part.official: part.resized for part in sets.values()}.values()),
         **{key: state.about[key] for key in ("split_hash", "train_hash", "test_hash")},
         "environment": state.runtime.environment(),
