@@ -43,8 +43,8 @@ resample test images and seeds, and in a paired test all models see the same ima
 paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's correction over all pairs. A model
 is called better only where the corrected p is below 0.05, the two intervals do not overlap, and both have two
 seeds or more; `significance.py` says how and why. Where a model has several recipes, the one with the
-best val macro-F1 stands for it in tests and pictures. Brackets behind a name say where a run departs from the
-recipe that its script holds today; such runs are not in the README's table. An ensemble takes the mean of the
+best val macro-F1 stands for it in tests and pictures. Brackets behind a name list the options that differ
+from the recipe of its script; such runs are not in the README's table. An ensemble takes the mean of the
 probabilities, first over a model's seeds, then over the models; its interval resamples test images only, and
 it is in no paired test. Training compute counts three forward passes for an image, in proportion to the
 pixels of the epoch and to the share of patches that a ViT sees, which is an approximation."""

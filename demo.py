@@ -114,7 +114,7 @@ def page(folder: Path):
 @command
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], allow_abbrev=False)
-    parser.add_argument("--host", default="127.0.0.1", help="who may ask: 0.0.0.0 for everybody")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: on all")
     parser.add_argument("--port", type=int, default=7860, help="of the page (default 7860)")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes

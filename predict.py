@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
         help="a picture, a folder of them, - for standard input, or a video")  # fmt: skip
     add("--model", action="append", default=[], metavar="RUN",
         help="a run's folder or .pth (repeatable; default: the best by macro-F1 on val)")  # fmt: skip
-    add("--ensemble", action="store_true", help="let models vote: the mean of their probabilities")
+    add("--ensemble", action="store_true", help="average the probabilities of several models")
     add("--flip", action="store_true", help="average over each face and its mirror image")
     add("--min-confidence", type=float, default=0.0, metavar="P", help="below this probability say unsure")
     add("--aligned", action="store_true", help="the pictures are ready face crops: look for no faces in them")
@@ -71,7 +71,7 @@ def arguments() -> argparse.Namespace:
     moving = parser.add_argument_group("video and camera (pip install opencv-python)")
     add = moving.add_argument
     add("--every", type=float, default=video.EVERY, metavar="SECONDS",
-        help="look at one frame each so many seconds (default %(default)s; 0: at every one)")  # fmt: skip
+        help="read one frame each so many seconds (default %(default)s; 0: at every one)")  # fmt: skip
     add("--smooth", type=float, default=video.SMOOTH, metavar="SECONDS",
         help="average a person's probabilities over so long (default %(default)s; 0: not)")  # fmt: skip
     add("--save-video", type=Path, metavar="FILE.mp4", help="write the video with boxes and labels, silent")

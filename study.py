@@ -6,10 +6,10 @@ python study.py sweep --models ResNet18 --lr 1e-3 2e-3 --weight-decay 0.1 0.5 --
 python study.py campaign                                              # every model, every study, compare.py
 python study.py transfer --train raf-db --test fer2013.csv            # trained runs on other data
 
-A sweep tries every combination of the values given, with the test set shut, and ranks them on val. Runs go
-to results/studies/<study>/ and results/sweeps/, tables and figures beside them. Models train from scratch,
-unless --weights imagenet is typed; a transfer trains nothing. What was stopped goes on when the same command
-is typed again.
+A sweep tries every combination of the values given, without evaluating the test set, and ranks them on val.
+Runs go to results/studies/<study>/ and results/sweeps/, tables and figures beside them. Models train from
+scratch, unless --weights imagenet is typed; a transfer trains nothing. What was stopped goes on when the same
+command is typed again.
 """
 
 import argparse
@@ -203,12 +203,10 @@ def run(jobs: list[Job]) -> list[Job]:
                         _test_degraded(job, interrupt)
             finally:
                 root, pages = job.folder.parents[1], []
-                if study:
-                    pages = (
-                        write_sweep(root)
-                        if study == "sweep"
-                        else write_page(study, root.parent, script_options)
-                    )
+                if study == "sweep":
+                    pages = write_sweep(root)
+                elif study:
+                    pages = write_page(study, root.parent, script_options)
                 for page in pages:
                     print(f"written: {page}", flush=True)
     return failed

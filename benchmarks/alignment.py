@@ -229,7 +229,8 @@ def markdown(results: dict) -> str:
             ]
         rows.append([title.format(results["now"][way]["images"]), *cells])
     times = "; ".join(
-        f"{name}: " + ", ".join(f"{size} {value:.3f} s" for size, value in results[name]["seconds"].items())
+        f"{name}: " * (len(detectors) > 1)
+        + ", ".join(f"{size} {value:.3f} s" for size, value in results[name]["seconds"].items())
         for name in detectors
     )
     lines = ["| " + " | ".join(row) + " |" for row in rows]

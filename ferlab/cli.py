@@ -21,7 +21,7 @@ BROUGHT = {
     "num-classes nc classes single-cls": "classes are those of the data (RAF-DB: seven)",
     "pretrained weights-backbone initial-checkpoint": "--weights imagenet, or --weights none",
     "freeze freeze-backbone freeze-layers": "all layers are trained; --lr sets how fast",
-    "evaluate eval test-only val validate": "a run ends with its evaluation; predict.py asks a trained model",
+    "evaluate eval test-only val validate": "a run ends with its evaluation; predict.py runs a trained model",
     "wandb log-wandb use-wandb mlflow logger": "each run writes log.csv and metrics.json; also --tensorboard",
     "loss criterion focal-loss class-weight class-weights weighted-loss": "--balance, for loss and sampling",
     "sampler oversample weighted-sampler": "--balance sampler, or --balance sqrt-sampler",

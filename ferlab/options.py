@@ -5,7 +5,7 @@
 
 Roles: a `recipe` option makes another experiment, a `run` option another run of the same one; a `machine`
 option says where, and changes nothing that is learnt. What may change on --resume, which runs are one group,
-what a results page calls a departure from the recipe and the groups of --help all follow from the role.
+what a results page puts in brackets behind a name and the groups of --help all follow from the role.
 """
 
 import dataclasses

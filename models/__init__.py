@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -140,7 +139,7 @@ def _load_imagenet(model: Model, architecture: Architecture) -> None:
     file = imagenet_file(name)
     try:
         state = module.WEIGHTS.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise UserError(
             f"{name}'s ImageNet weights could not be loaded ({error}). Download {module.WEIGHTS.url} and put "
             f"it as {file}, or train from scratch with --weights none."

@@ -63,9 +63,9 @@ def test_options_older_than_progressive_resizing_are_read_as_without_it(tmp_path
     assert "| Start size | Patch keep |" in table
 
 
-def test_a_run_that_left_the_test_set_shut_is_left_out(tmp_path):
+def test_a_run_without_test_scores_is_left_out(tmp_path):
     edit(make_run(tmp_path) / "metrics.json", lambda numbers: numbers.pop("test"))
-    assert left_out(tmp_path) == {"ConvNet/seed0": "its test set was left shut (--no-test)"}
+    assert left_out(tmp_path) == {"ConvNet/seed0": "it has no test scores (--no-test)"}
 
 
 def test_an_ensemble_averages_models_and_not_runs(tmp_path):
@@ -105,10 +105,13 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
             edit(path, lambda numbers: numbers["cost"].update(gflops=gflops))
     said = answer([section(tmp_path)], {})[0]
     assert said.startswith("- **Architectures.** From scratch, 3 seeds each: in accuracy ")
-    assert "cannot be told from ResNet18" in said or "cannot be told from ConvNet" in said
+    assert (
+        "does not differ significantly from ResNet18" in said
+        or "does not differ significantly from ConvNet" in said
+    )
     assert "better than ResNet18" not in said and "better than ConvNet" not in said
     assert "and is better than ViT-mod" in said
-    assert "what cannot be told from it: ConvNet (" in said and "best of each on val: " in said
+    assert "those not significantly different: ConvNet (" in said and "best of each on val: " in said
 
 
 def test_the_answer_says_one_seed(tmp_path):
@@ -133,7 +136,9 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     assert names[:4] == ["Architectures.", "Low resolution.", "Class imbalance.", "Few samples."]
     assert "From scratch only ConvNet has run, one seed: 100.0 % accuracy (balanced 100.0 %)." in lines[0]
     assert "ConvNet, 2 seeds each: " in lines[1] and "in accuracy 100 pixels " in lines[1]
-    assert "is better than 16 pixels" in lines[1] and "cannot be told from 64 pixels" in lines[1]
+    assert (
+        "is better than 16 pixels" in lines[1] and "does not differ significantly from 64 pixels" in lines[1]
+    )
     short = answer([section(tmp_path)], {"resolution": groups}, short=True)[1]
     assert "is better than 16 pixels" in short and "64 pixels" not in short
     assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
@@ -165,7 +170,7 @@ def test_a_foreign_model_costs_neither_a_traceback_nor_pictures(tmp_path, monkey
     (results / "mine").rename(results / "MyNet" / "seed0")
     (results / "plots" / "mynet.png").write_bytes(b"mine")
     assert "folders not used: 1" in run_compare(monkeypatch, capsys, results)
-    assert "`MyNet/seed0`: MyNet is not one of the six models" in (results / "README.md").read_text()
+    assert "`MyNet/seed0`: MyNet is no model of this suite" in (results / "README.md").read_text()
     after = {path.name: path.read_bytes() for path in (results / "plots").iterdir()}
     assert after == {**before, "mynet.png": b"mine"}
 

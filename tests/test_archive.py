@@ -61,7 +61,7 @@ def test_a_good_zip_is_read(path):
 def test_odd_entries_are_refused_by_name(path, info, expected):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(info, b"x")
-    assert f"{path} is not a zip to trust (problems: 1):\n  {expected}\n" in (text := refusal(path)), text
+    assert f"{path} is refused as unsafe (problems: 1):\n  {expected}\n" in (text := refusal(path)), text
 
 
 def test_an_encrypted_entry_is_refused(path):

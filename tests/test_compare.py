@@ -82,7 +82,7 @@ def test_words_name_the_better_model_and_never_rank_what_the_data_cannot_tell(tm
     assert "ResNet18 is better than ConvNet" in accuracy and "VGG16 is better than ConvNet" in accuracy
     assert "ConvNet is better" not in said
     assert "VGG16 is better than ResNet18" not in said and "ResNet18 is better than VGG16" not in said
-    assert "cannot tell ResNet18 from VGG16" in accuracy or "cannot tell VGG16 from ResNet18" in accuracy
+    assert "difference: ResNet18 and VGG16" in accuracy or "difference: VGG16 and ResNet18" in accuracy
 
 
 def test_val_and_not_the_test_set_chooses_among_recipes(tmp_path):
@@ -172,7 +172,7 @@ def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_pat
         "ConvNet/seed0-again": "a seed counts once",
         "ConvNet/other-test-set": "another test set (77 images)",
         "ConvNet/moved": "is of VGG16",
-        "Other/run": "not one of the six models",
+        "Other/run": "no model of this suite",
         "ConvNet/tampered": "do not follow from predictions.csv",
         "ConvNet/doubled": "the same one twice",
     }

@@ -17,7 +17,7 @@ import models
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.inference import notebook
-from ferlab.inference.pictures import portrait
+from ferlab.inference.pictures import face_figure
 from ferlab.inference.predictor import trained
 from RAFDB_dataset import RAFDBDataset
 
@@ -155,7 +155,7 @@ def test_a_model_in_another_s_place_is_left_out(results):
         notebook.predict([entry], [notebook.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
 
 
-def test_of_several_runs_the_best_on_val_is_asked(tmp_path):
+def test_of_several_runs_the_best_on_val_answers(tmp_path):
     for run, macro_f1 in {"a-seed0": 0.7, "drawn-seed0": 0.9, "imagenet-seed0": 0.8, "seed0": 0.6}.items():
         folder = tmp_path / "ConvNet" / run
         folder.mkdir(parents=True)
@@ -179,7 +179,7 @@ def test_odd_names_of_photos_spoil_nothing(results):
     face = notebook.Face("<b>x & y$^$.png", None, torch.zeros(3, 100, 100, dtype=torch.uint8))
     [prediction] = notebook.predict(notebook.trained_models(results), [face])
     assert "&lt;b&gt;x &amp; y$^$.png" in notebook.table(prediction).to_html()
-    portrait(face.pixels, face.title).savefig(io.BytesIO())
+    face_figure(face.pixels, face.title).savefig(io.BytesIO())
 
 
 def test_the_table_shows_right_and_wrong(results, drawn):
@@ -190,7 +190,7 @@ def test_the_table_shows_right_and_wrong(results, drawn):
     for truth, mark, colour in (
         (answer, "✓", notebook.RIGHT),
         (other, "✗", notebook.WRONG),
-        (None, "", notebook.ASKED),
+        (None, "", notebook.UNKNOWN),
     ):
         table = notebook.table(prediction._replace(face=prediction.face._replace(truth=truth)))
         shown = 100 * prediction.shares.loc["ConvNet", answer]

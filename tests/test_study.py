@@ -231,7 +231,7 @@ def test_words_of_a_study_compare_with_the_first_setting_and_say_where_nothing_i
             )
     text = write_page("balance", tmp_path, script_options)[0].read_text()
     assert "weights is better than none" in text
-    assert "cannot tell none from focal" in text or "cannot tell focal from none" in text
+    assert "difference: none and focal" in text or "difference: focal and none" in text
     assert "none is better" not in text and "focal is better" not in text
 
 

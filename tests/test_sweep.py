@@ -1,4 +1,4 @@
-"""study.py sweep: every combination, the test set shut, one table by val; and a campaign in a clone."""
+"""study.py sweep: every combination, no test set, one table by val; and a campaign in a clone."""
 
 import argparse
 import json
@@ -32,7 +32,7 @@ def plan(study_name: str, *rest: str, models=NAMES, seeds=(0, 1, 2)) -> list[stu
     return study._plan(argparse.Namespace(study=study_name, models=models, seeds=list(seeds)), list(rest))
 
 
-def test_trials_have_folders_of_their_own_and_the_test_set_shut(tmp_path):
+def test_trials_have_folders_of_their_own_and_no_test_set(tmp_path):
     jobs = plan(
         "sweep",
         "--lr",

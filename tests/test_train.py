@@ -273,7 +273,11 @@ def test_without_a_test_set_no_test_image_is_opened(options, tree, capsys, monke
     assert list(found["counts"]) == ["train", "val"]
     assert sorted(os.listdir(folder(options))) == sorted(set(FILES) - {"predictions.csv"})
     said = capsys.readouterr().out
-    assert "The test set stayed shut (--no-test)." in said and "test:" not in said and "recall on val" in said
+    assert (
+        "The test set was not evaluated (--no-test)." in said
+        and "test:" not in said
+        and "recall on val" in said
+    )
     typed = ["--output", options.output, "--data", options.data, "--resume"]
     assert not parse("ConvNet", RECIPES, typed).test
     with pytest.raises(UserError, match=r"not begun with --test \(was False\)"):

@@ -21,8 +21,8 @@ PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the 
     ("one seed", False): "is worse than {} with one seed (the networks, not the architectures)",
     ("overlap", True): "is not ranked against {} (the tests see it ahead, but the intervals overlap)",
     ("overlap", False): "is not ranked against {} (the tests see it behind, but the intervals overlap)",
-    ("cannot tell", True): "cannot be told from {}",
-    ("cannot tell", False): "cannot be told from {}",
+    ("no difference", True): "does not differ significantly from {}",
+    ("no difference", False): "does not differ significantly from {}",
 }
 NOT_RUN = "not run yet."
 
@@ -87,18 +87,20 @@ def _against(
 
 
 def _cheapest(section: Section, best: dict[str, str]) -> str:
-    """The least training compute among the best and those that cannot be told from it, in each metric."""
+    """The least training compute among the best and what does not differ significantly from it."""
     cheapest = {}
     for metric, name in METRICS.items():
         level = {best[metric]} | {
             label
             for claim in section.claims
-            if claim.conclusion == "cannot tell" and claim.metric == metric and best[metric] in claim[1:3]
+            if claim.conclusion == "no difference" and claim.metric == metric and best[metric] in claim[1:3]
             for label in claim[1:3]
         }
         label = min(level, key=lambda label: section.chosen[label].petaflops)
         cheapest[name] = f"{label} ({number(section.chosen[label].petaflops)} petaFLOPs)"
-    return f"Cheapest to train among the best and what cannot be told from it: {_joined(cheapest)}."
+    return (
+        f"Least training compute among the best and those not significantly different: {_joined(cheapest)}."
+    )
 
 
 def _families(section: Section) -> str:

@@ -58,15 +58,13 @@ def report(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[
     confusion = confusion_matrix(torch.from_numpy(predicted), torch.from_numpy(y), classes=classes)
     numbers = from_confusion(confusion)
     rank = (p > p[np.arange(len(y)), y][:, None]).sum(1)  # how many classes stand before the true one
-    bins = reliability(p, y)
     return {
         "n": len(y),
         **{key: float(numbers[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")},
         "intervals": intervals(predicted, y, classes=classes),
         "top2": float((rank < 2).mean()),
         "top3": float((rank < 3).mean()),
-        "nll": float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-12)).mean()),
-        "ece": float(sum(b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / len(y)),
+        **calibration(p, y),
         "per_class": {
             name: {
                 "precision": float(numbers["precision"][i]),
@@ -77,7 +75,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[
             for i, name in enumerate(class_names)
         },
         "confusion_matrix": confusion.tolist(),
-        "reliability": bins,
+        "reliability": reliability(p, y),
     }
 
 
@@ -118,7 +116,11 @@ def scaled(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 def calibrated(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
     """NLL and ECE of probabilities (N, C) after their logits were divided by `temperature`."""
-    p = scaled(probabilities, temperature)
+    return calibration(scaled(probabilities, temperature), labels)
+
+
+def calibration(p: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """NLL and ECE of probabilities (N, C)."""
     bins = reliability(p, labels)
     return {
         "nll": float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean()),

@@ -11,26 +11,9 @@ from matplotlib.figure import Figure
 from models import ARCHITECTURES
 
 # Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
-BLUE, ORANGE, GREEN, GREY, PURPLE, AMBER, SKY = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#767676",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-)
-MARKERS = (
-    (BLUE, "o"),
-    (ORANGE, "s"),
-    (GREEN, "^"),
-    (PURPLE, "D"),
-    (AMBER, "v"),
-    (SKY, "P"),
-    (GREY, "X"),
-    ("black", "*"),
-    ("#8C5A2B", "h"),
-)
+COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676"
+BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = COLOURS
+MARKERS = tuple(zip((*COLOURS, "black", "#8C5A2B"), "os^DvPX*h"))
 MODELS = {name: (it.colour, it.marker) for name, it in ARCHITECTURES.items()}
 LINES = ("-", "--", ":", "-.")
 STYLE: dict[str, Any] = {

@@ -67,7 +67,7 @@ def options(folder: Path) -> dict:
 
 
 def numbers(folder: Path) -> dict:
-    """metrics.json of a finished run; "test" is there unless its test set was left shut."""
+    """metrics.json of a finished run; "test" is there unless it was trained with --no-test."""
     found = _json(folder / "metrics.json")
     for path, kinds in NEEDED.items():
         value = found

@@ -56,13 +56,13 @@ class Result:
         return {key: self.options[key] for key in sorted(RECIPE) if key not in without}
 
     def changed_options(self, *, without: Sequence[str] = ()) -> list[str]:
-        """Where it departs from the script's recipe, such as "10 of 40 epochs" or "balance focal"."""
+        """Where it differs from the script's recipe, such as "10 of 40 epochs" or "balance focal"."""
         found = []
         for key, value in self.recipe(without=(*without, "weights")).items():
-            usual = self.of_script.get(key, value)
-            if key == "epochs" and value != usual:
-                found.insert(0, f"{value} of {usual} epochs" if value < usual else f"{value} epochs")
-            elif value != usual:
+            default = self.of_script.get(key, value)
+            if key == "epochs" and value != default:
+                found.insert(0, f"{value} of {default} epochs" if value < default else f"{value} epochs")
+            elif value != default:
                 found.append(f"{key.replace('_', ' ')} {value}")
         return found
 
@@ -144,11 +144,11 @@ def collect(
                 left_out.append((_name(folder, root), str(error)))
     kinds = Counter((run.data, _test_set(run)) for run in results)
     official = {kind: n + len(results) * (_counts(kind[1]) == COUNTS["test"]) for kind, n in kinds.items()}
-    usual = {data: test for data, test in sorted(official, key=official.get)}
+    most_used = {data: test for data, test in sorted(official, key=official.get)}
     groups: dict[str, dict[int, Result]] = defaultdict(dict)
     for run in results:
         name = _name(run.folder, root)
-        if _test_set(run) != usual[run.data]:
+        if _test_set(run) != most_used[run.data]:
             images = f"{len(run.images):,} images"
             left_out.append((name, f"tested on another test set ({images}) than the other runs"))
             continue
@@ -192,14 +192,14 @@ def _counts(test: tuple) -> tuple:
 def _read(folder: Path, recipe: Recipe) -> Result:
     """The run in `folder`; ValueError with the reason where it cannot be used."""
     if folder.parent.name not in NAMES:
-        raise ValueError(f"{shown(folder.parent.name)} is not one of the six models")
+        raise ValueError(f"{shown(folder.parent.name)} is no model of this suite")
     options = {**ADDED, **records.options(folder)}
     if not (folder / "metrics.json").exists():
         done = len(records.log(folder)) if (folder / "log.csv").exists() else 0
         raise ValueError(f"unfinished: {done} of {options['epochs']} epochs")
     numbers = records.numbers(folder)
     if "test" not in numbers:
-        raise ValueError("its test set was left shut (--no-test)")
+        raise ValueError("it has no test scores (--no-test)")
     model, weights = numbers["model"], options["weights"]
     if model != folder.parent.name:
         raise ValueError(f"metrics.json is of {shown(model)}, the folder of {folder.parent.name}")

@@ -116,9 +116,9 @@ class Claim(NamedTuple):
 
     @property
     def conclusion(self) -> str:
-        """better, one seed, overlap or cannot tell: only the first is a ranking of architectures."""
+        """better, one seed, overlap or no difference: only the first is a ranking of architectures."""
         if self.p >= LEVEL:
-            return "cannot tell"
+            return "no difference"
         if not self.intervals_disjoint:
             return "overlap"
         return "better" if self.seeds > 1 else "one seed"
@@ -174,7 +174,7 @@ def scores(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> dict[s
 
 
 def words(claims: Sequence[Claim]) -> str:
-    """One Markdown bullet a metric: who is better than whom, and where the data cannot tell."""
+    """One Markdown bullet a metric: who is better than whom, and where there is no significant difference."""
     sentences = {
         "better": ("", "{0} is better than {1}"),
         "one seed": (
@@ -185,7 +185,7 @@ def words(claims: Sequence[Claim]) -> str:
             "Not ranked, since the intervals overlap though the paired tests see a difference: ",
             "{0} before {1}",
         ),
-        "cannot tell": ("The data cannot tell ", "{0} from {1}"),
+        "no difference": ("No significant difference: ", "{0} and {1}"),
     }
     lines = []
     for metric, name in METRICS.items():

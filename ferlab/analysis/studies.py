@@ -27,8 +27,8 @@ HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
 Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
 in each series; one is called better only where the corrected p is below 0.05, the intervals do not overlap,
-and both have two seeds or more (`significance.py`). Brackets behind a name say where the runs depart from
-the recipe that the model's script holds today."""
+and both have two seeds or more (`significance.py`). Brackets behind a name list the
+options that differ from the recipe of the model's script."""
 
 
 class Study(NamedTuple):
@@ -174,8 +174,7 @@ def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple
     for setting in (setting for setting in study.settings if setting in settings):
         group = settings[setting]
         x = sum(group.first.numbers["counts"]["train"]) if study.option == "train_fraction" else setting
-        seeds = ", ".join(str(run.options["seed"]) for run in group.runs)
-        cells.append(Cell(study.name(setting), first, label, x, seeds, group.predicted))
+        cells.append(Cell(study.name(setting), first, label, x, group.seeds, group.predicted))
     if study.option == "resolution" and study.settings[0] in settings:
         answers = {}
         for run in settings[study.settings[0]].runs:

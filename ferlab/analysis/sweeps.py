@@ -1,4 +1,4 @@
-"""Trials with the test set shut -> one table for each model, by val macro-F1.
+"""Trials without a look at the test set -> one table for each model, by val macro-F1.
 
 write_sweep(Path("results/sweeps"))                  # from results/sweeps/<Model>/<run>/
 """
@@ -16,7 +16,7 @@ SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 ABOUT = """\
 # Trials
 
-Every trial left the test set shut: the numbers are of val, per cent, at the best epoch by macro-F1. Written
+No trial evaluated the test set: the numbers are of val, per cent, at the best epoch by macro-F1. Written
 by `study.py sweep`."""
 
 

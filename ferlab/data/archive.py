@@ -121,7 +121,7 @@ def check_zip(archive: zipfile.ZipFile) -> None:
         problems.append(f"unpacks to {total / 2**20:,.0f} MiB, more than {MAX_BYTES / 2**20:,.0f}")
     if problems:
         raise UserError(
-            f"{archive.filename} is not a zip to trust (problems: {len(problems):,}):\n"
+            f"{archive.filename} is refused as unsafe (problems: {len(problems):,}):\n"
             f"{first_ten(problems)}\nDownload it again, or unpack it with a tool that you trust and name the "
             "folder with --data."
         )

@@ -223,7 +223,7 @@ def check_classes(
                 if number not in labels
             ]
     if len(names) == 1:
-        problems["one class"].append(f"all images are of the class {names[0]}; two are needed to tell apart")
+        problems["one class"].append(f"all images are of the class {names[0]}; two are needed")
     first = next((row for row in rows["train"] + rows["test"] if row.name.lower().endswith(SUFFIXES)), None)
     if first and any(problems.values()):
         with contextlib.suppress(OSError, Unusable), opened(read(first.path)) as image:

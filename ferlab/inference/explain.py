@@ -1,4 +1,4 @@
-"""Where the network looked: Grad-CAM for the four CNNs, attention rollout for the two ViTs.
+"""Where the network looked: Grad-CAM for convolutional networks, attention rollout for ViTs.
 
 maps = explain(models.load("results/ResNet18/seed0/best_model.pth"), faces)     # (N, H, W) in 0..1
 """

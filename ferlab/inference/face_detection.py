@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from ferlab.data.image_io import PHOTOS, Unusable, opened, upright
+from ferlab.data.image_io import PHOTOS, Unusable, opened, rgb
 from ferlab.inference.retinaface import detect
 
 SIDE = 100  # pixels
@@ -48,13 +48,10 @@ def open_photo(data: bytes) -> Image.Image:
                 f"has {image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} "
                 "million; make it smaller"
             )
-        image = upright(image)
-        if image.mode.startswith("I"):  # 16 bits of grey, which convert() would cut off, not scale
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if "A" in image.getbands() or "transparency" in image.info:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return image.convert("RGB")
+        animated = image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False)
+        photo = rgb(image)
+    photo.info["animated"] = animated  # a phone's JPEG may hold more pictures, but no animation
+    return photo
 
 
 def crop(photo: Image.Image) -> Face:

@@ -1,4 +1,4 @@
-"""Every trained model under results/ asked about the same few faces, for test.ipynb.
+"""Every trained model under results/ run on the same few faces, for test.ipynb.
 
 found = notebook.trained_models("results")
 predictions = notebook.predict(found, [notebook.choose(test, "Disgust", 1)])
@@ -25,11 +25,11 @@ from ferlab.inference.recognizer import Recognizer
 from models import ARCHITECTURES
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space: nowrap"}]
-RIGHT, WRONG, ASKED = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable
+RIGHT, WRONG, UNKNOWN = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable
 
 
 class Face(NamedTuple):
-    """A face to ask about: its title, its true expression (None where nobody knows), uint8 (3, 100, 100)."""
+    """A face to predict: its title, its true expression (None where nobody knows), uint8 (3, 100, 100)."""
 
     title: str
     truth: str | None
@@ -124,11 +124,11 @@ def overview(found: Sequence[TrainedModel]) -> Styler:
     return frame.style.set_table_styles(LEFT)  # a bare frame would cut the commands short
 
 
-def predict(found: Sequence[TrainedModel], asked: Sequence[Face]) -> list[Prediction]:
+def predict(found: Sequence[TrainedModel], faces: Sequence[Face]) -> list[Prediction]:
     """What every trained model answers about each face, and where it looked. One model is in memory at a
     time; those whose file cannot be used, or that tell other classes apart than the first, are left out.
     """
-    pixels = torch.stack([face.pixels for face in asked])
+    pixels = torch.stack([face.pixels for face in faces])
     answers, maps, names = {}, [], ()
     for entry in found:
         try:
@@ -147,7 +147,7 @@ def predict(found: Sequence[TrainedModel], asked: Sequence[Face]) -> list[Predic
             pd.DataFrame({name: p[i] for name, p in answers.items()}, names).T,
             torch.stack([heat[i] for heat in maps]),
         )
-        for i, face in enumerate(asked)
+        for i, face in enumerate(faces)
     ]
 
 
@@ -157,7 +157,7 @@ def table(prediction: Prediction) -> Styler:
     shown = prediction.shares.map(lambda share: f"{100 * share:.1f}")
     for model, answer in best.items():
         shown.loc[model, answer] += "" if truth is None else " ✓" if answer == truth else " ✗"
-    colour = {name: ASKED if truth is None else RIGHT if name == truth else WRONG for name in shown.columns}
+    colour = {name: UNKNOWN if truth is None else RIGHT if name == truth else WRONG for name in shown.columns}
 
     def highlight(row: pd.Series) -> list[str]:
         style = f"background-color: {colour[best[row.name]]}; color: black; font-weight: bold"

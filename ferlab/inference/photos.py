@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ferlab.data.image_io import PHOTOS, Unusable, is_picture, opened, rgb
+from ferlab.data.image_io import Unusable, is_picture, rgb
 from ferlab.errors import UserError
 from ferlab.files import read_regular, shown
 from ferlab.inference import face_detection
@@ -90,12 +90,7 @@ def _opened(source: str | bytes | Image.Image | np.ndarray) -> Image.Image:
         if 0 in source.size:
             raise Unusable("has no pixels")
         return rgb(source)
-    data = read(source) if isinstance(source, str) else bytes(source)
-    photo = face_detection.open_photo(data)
-    with opened(data, PHOTOS) as image:  # a phone's JPEG may hold more pictures, but no animation
-        animated = image.format not in ("JPEG", "MPO") and getattr(image, "is_animated", False)
-    photo.info["animated"] = animated
-    return photo
+    return face_detection.open_photo(read(source) if isinstance(source, str) else bytes(source))
 
 
 def read(name: str) -> bytes:

@@ -34,7 +34,7 @@ def distribution(counts: dict[str, Sequence[int]], names: Sequence[str]) -> Figu
         return figure
 
 
-def portraits(images: Tensor, titles: Sequence[str]) -> Figure:
+def faces_row(images: Tensor, titles: Sequence[str]) -> Figure:
     """A row of uint8 faces (N, 3, H, W), as they are, each under its title."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(SIDE * len(images), SIDE + 0.3), layout="constrained")
@@ -44,7 +44,7 @@ def portraits(images: Tensor, titles: Sequence[str]) -> Figure:
         return figure
 
 
-def portrait(image: Tensor, title: str) -> Figure:
+def face_figure(image: Tensor, title: str) -> Figure:
     """One uint8 face (3, H, W), large."""
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure(figsize=(3, 3.2), layout="constrained")

@@ -52,7 +52,7 @@ class Recognizer:
         self, *runs: str | Path, device: str = "auto", flip: bool = False, min_confidence: float = 0.0
     ) -> None:
         if not 0 <= min_confidence <= 1:
-            raise UserError(f"the lowest confidence is {min_confidence:g}; it is a probability, 0 to 1.")
+            raise UserError(f"--min-confidence is {min_confidence:g}; it must be 0 to 1.")
         self.files = [find(run) for run in runs] or [best()]
         place = choose(device)
         self.models = [models.load(file).to(place) for file in self.files]
@@ -60,7 +60,7 @@ class Recognizer:
         for file, model in zip(self.files, self.models):
             if model.class_names != self.class_names:
                 raise UserError(
-                    f"{self.files[0]} and {file} tell other classes apart, and cannot answer together."
+                    f"{self.files[0]} and {file} were trained on other classes, and cannot be an ensemble."
                 )
         self.flip, self.min_confidence = flip, min_confidence
 

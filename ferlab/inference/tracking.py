@@ -10,9 +10,7 @@ from typing import NamedTuple
 
 from ferlab.inference.recognizer import UNSURE, Prediction
 
-SHARED = (
-    0.2  # intersection over union from which two boxes may be of one face: half a second moves a head far
-)
+SHARED = 0.2  # intersection over union from which two boxes may be one face: half a second moves a head far
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 

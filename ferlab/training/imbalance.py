@@ -43,15 +43,10 @@ class Balance:
         n = torch.tensor(counts, dtype=torch.float32)
         self.log_prior = (n / n.sum()).log().to(device)
         inverse, effective = 1 / n, (1 - BETA) / (1 - BETA**n)
-        self._sampling = {"sampler": inverse, "sqrt-sampler": n**-0.5}.get(
-            strategy
-        )  # weight of each image by class
-        weights = {"weights": inverse, "class-balanced": effective, "ldam-drw": effective}.get(
-            strategy, torch.ones(len(n))
-        )
-        self._weights = (weights * n.sum() / (weights * n).sum()).to(
-            device
-        )  # mean 1 over the training images
+        # weights of a class's images: in the draw, and in the loss, with mean 1 over the training images
+        self._sampling = {"sampler": inverse, "sqrt-sampler": n**-0.5}.get(strategy)
+        weights = {"weights": inverse, "class-balanced": effective, "ldam-drw": effective}.get(strategy, n**0)
+        self._weights = (weights * n.sum() / (weights * n).sum()).to(device)
         self._margins = (MARGIN * (n / n.min()) ** -0.25).to(device)  # largest for the rarest class
 
     def order(self, labels: Tensor, generator: torch.Generator) -> Tensor:

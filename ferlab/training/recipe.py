@@ -59,9 +59,7 @@ def checked(model: models.Model, options: Options, *, classes: int) -> Options:
     if options.image_size not in (0, full):
         raise UserError(f"the model takes {full} pixels, not {options.image_size}.")
     if model.built["num_classes"] != classes:
-        raise UserError(
-            f"the model tells {model.built['num_classes']} classes apart, the data have {classes}."
-        )
+        raise UserError(f"the model has {model.built['num_classes']} classes, the data have {classes}.")
     if options.start_size and not models.ARCHITECTURES[name].any_size:
         raise UserError(
             f"--start-size is for networks that take pictures of any size; {name}'s weights fit "

@@ -99,7 +99,7 @@ class Report:
             f"recall on {judged}: {'  '.join(recalls)}"
         )
         if judged == "val":
-            self.say("The test set stayed shut (--no-test).")
+            self.say("The test set was not evaluated (--no-test).")
         if numbers["data"] != "RAF-DB":
             what = numbers["data"] if numbers["data"] == DRAWN else f"faces of {numbers['data']}"
             self.say(f"These are {what}: the numbers say nothing about RAF-DB.")

@@ -90,11 +90,11 @@ def place(name: str, options) -> Path:
     if options.name in (".", "..") or set(options.name) & {"/", "\\"}:
         raise UserError(f"--name {options.name} must be the name of a folder; --output says where it is.")
     runs = Path(options.output) / name
-    usual = runs / f"{prefix(options.data)}seed{options.seed}"
-    published = (usual / "metrics.json").is_file() and not (usual / "last.pth").is_file()
+    own = runs / f"{prefix(options.data)}seed{options.seed}"
+    published = (own / "metrics.json").is_file() and not (own / "last.pth").is_file()
     if published and not options.overwrite:
-        usual = runs / f"rerun-{usual.name}"
-    return runs / options.name if options.name else usual
+        own = runs / f"rerun-{own.name}"
+    return runs / options.name if options.name else own
 
 
 def checkpoint(name: str, options) -> Path:

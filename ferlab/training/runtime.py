@@ -66,7 +66,7 @@ class Runtime:
     def main_process_first(self) -> Iterator[None]:
         """Process 0 does what is inside before the others do; where it fails, they end too."""
         if self.rank > 0 and self.all_reduce_max(0):
-            raise UserError("process 0 could not go on, and says why.")
+            raise UserError("process 0 failed; see its message.")
         failed = 1
         try:
             yield
@@ -122,7 +122,7 @@ class Runtime:
             first = str(error).strip().splitlines()[0][:200]
             return f"--compile does not work here ({first}); leave it out."
         if self.world_size > 1 and "by peer" in str(error):
-            return "another of the processes has ended, and says why."
+            return "another process failed; see its message."
         return lacks(self.device, error)
 
     def leave(self) -> None:
