@@ -140,7 +140,7 @@ def test_bad_data_ends_all_processes_in_words(script, tree, tmp_path):
         timeout=120,
     )
     assert done.returncode != 0 and "1 of 140 train images" in done.stderr
-    assert "error (rank 1): process 0 could not go on" in done.stderr and "peer" not in done.stderr
+    assert "error (rank 1): process 0 failed" in done.stderr and "peer" not in done.stderr
 
 
 def worker(process: subprocess.Popen, rank: int) -> int:
