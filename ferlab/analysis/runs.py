@@ -134,21 +134,12 @@ def collect(
     counts, where there is such a run. Of two runs of one seed the one whose name begins
     with rerun- is left out.
     """
-    results, left_out = [], []
-    folders = (path for path in root.glob("*/*") if path.is_dir())
-    for folder in sorted(folders, key=lambda path: (path.name.startswith("rerun-"), path)):
-        if folder.parent.name not in NO_MODELS:
-            try:
-                results.append(_read(folder, recipe))
-            except ValueError as error:
-                left_out.append((_name(folder, root), str(error)))
-    kinds = Counter((run.data, _test_set(run)) for run in results)
-    official = {kind: n + len(results) * (_counts(kind[1]) == COUNTS["test"]) for kind, n in kinds.items()}
-    most_used = {data: test for data, test in sorted(official, key=official.get)}
+    results, left_out = _read_all(root, recipe)
+    main = _main_test_sets(results)
     groups: dict[str, dict[int, Result]] = defaultdict(dict)
     for run in results:
         name = _name(run.folder, root)
-        if _test_set(run) != most_used[run.data]:
+        if _test_set(run) != main[run.data]:
             images = f"{len(run.images):,} images"
             left_out.append((name, f"tested on another test set ({images}) than the other runs"))
             continue
@@ -162,6 +153,29 @@ def collect(
     made.sort(key=lambda group: (NAMES.index(group.model), STARTS.index(group.start), group.label))
     _tell_apart(made)
     return made, sorted(left_out)
+
+
+def _read_all(root: Path, recipe: Recipe) -> tuple[list[Result], list[tuple[str, str]]]:
+    """The runs that can be used, reruns last; and the other folders, each with the reason."""
+    results, left_out = [], []
+    folders = (path for path in root.glob("*/*") if path.is_dir() and path.parent.name not in NO_MODELS)
+    for folder in sorted(folders, key=lambda path: (path.name.startswith("rerun-"), path)):
+        try:
+            results.append(_read(folder, recipe))
+        except ValueError as error:
+            left_out.append((_name(folder, root), str(error)))
+    return results, left_out
+
+
+def _main_test_sets(results: Sequence[Result]) -> dict[str, tuple]:
+    """The test set of each dataset: the one of RAF-DB's known counts where there is such a run, else the one
+    that most runs have.
+    """
+    found = {}
+    for data in {run.data for run in results}:
+        used = Counter(_test_set(run) for run in results if run.data == data)
+        found[data] = max(used, key=lambda test: (_counts(test) == COUNTS["test"], used[test]))
+    return found
 
 
 def _tell_apart(groups: list[Group]) -> None:

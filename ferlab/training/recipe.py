@@ -22,25 +22,31 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
     """
     words = sys.argv[1:] if argv is None else argv
     recipe = _recipe(name, recipes, cli.peek(words, "--weights"))
-    given = cli.typed(Options, words, description=f"Train {name} on RAF-DB.", used=recipe)
-    options = replace(recipe, **given)
+    typed = cli.typed(Options, words, description=f"Train {name} on RAF-DB.", used=recipe)
+    options = replace(recipe, **typed)
     if options.weights == "imagenet" and "imagenet" not in recipes:
         raise UserError(f"{name} has no ImageNet weights; train it with --weights none.")
     options.image_size = options.image_size or models.ARCHITECTURES[name].image_size
-    if "start_size" not in given and options.start_size > options.image_size:
+    if "start_size" not in typed and options.start_size > options.image_size:
         options.start_size = 0  # the recipe's is for the recipe's own image size
-    given = {key: getattr(options, key) for key in given}
     cli.check(options)
     if options.resume:
-        stored = cli.restored(Options, read(path := checkpoint(name, options)).get("options"))
-        if not is_own(path, name, stored):  # it does not say where to read and write on this machine
-            stored = replace(stored, **{key: getattr(options, key) for key in names("machine")})
-        options = replace(stored, **{"overwrite": False, "finish": False, **given})
-        same_experiment(stored, options)
+        options = _resumed(name, options, typed)
     if argv is None:  # the script's own: before data are read, or weights downloaded
         choose(options.device)
         refuse(name, options)
     return options
+
+
+def _resumed(name: str, options: Options, typed: dict) -> Options:
+    """The options of the checkpoint that `options` resume, but for those that were typed."""
+    stored = cli.restored(Options, read(path := checkpoint(name, options)).get("options"))
+    if not is_own(path, name, stored):  # it does not say where to read and write on this machine
+        stored = replace(stored, **{key: getattr(options, key) for key in names("machine")})
+    typed = {key: getattr(options, key) for key in typed}
+    resumed = replace(stored, **{"overwrite": False, "finish": False, **typed})
+    same_experiment(stored, resumed)
+    return resumed
 
 
 def _recipe(name: str, recipes: dict[str, dict], weights: str | None) -> Options:
