@@ -16,10 +16,6 @@ class ConvNet(nn.Module):
         side = image_size
         for _ in range(3):
             side = (side - 2) // 2
-        if side < 1:
-            raise ValueError(
-                f"image_size is {image_size}; ConvNet's three unpadded convolutions need 22 or more"
-            )
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, 3),
             nn.MaxPool2d(2),

@@ -18,8 +18,6 @@ def googlenet(*, num_classes: int, image_size: int) -> nn.Module:
     minute; its batch norms make the layers' own default initialisation as good a start. transform_input: its
     ImageNet weights were trained on pixels in -1..1, and the network turns ours, normalised, into those.
     """
-    if image_size < 32:
-        raise ValueError(f"image_size is {image_size}; GoogLeNet halves it five times and needs 32 or more")
     return torchvision.models.googlenet(
         num_classes=num_classes, aux_logits=False, init_weights=False, transform_input=True
     )

@@ -11,6 +11,4 @@ HEADS = ("classifier.6.",)
 
 def vgg16(*, num_classes: int, image_size: int) -> nn.Module:
     """torchvision's vgg16_bn with new weights; any image_size of 32 or more."""
-    if image_size < 32:
-        raise ValueError(f"image_size is {image_size}; VGG16 halves it five times and needs 32 or more")
     return torchvision.models.vgg16_bn(num_classes=num_classes)

@@ -38,10 +38,6 @@ class PatchDropoutViT(VisionTransformer):
 
 
 def _vit(image_size: int, patch_size: int, num_classes: int) -> PatchDropoutViT:
-    if image_size < patch_size or image_size % patch_size:
-        raise ValueError(
-            f"image_size is {image_size}; this ViT cuts patches of {patch_size} and needs a multiple of it"
-        )
     return PatchDropoutViT(
         image_size=image_size,
         patch_size=patch_size,

@@ -33,6 +33,8 @@ class Architecture:
     maps: str = ""  # the module whose maps Grad-CAM reads: the last that still know where; a ViT has none
     imagenet: ModuleType | None = None  # with its WEIGHTS, and HEADS, the names that these do not fill
     any_size: bool = False  # whether the same weights take pictures of any size
+    smallest: int = 32  # image size, which is halved five times
+    multiple: int = 1  # of which the image size is one: a ViT's patches
 
     @property
     def convolutional(self) -> bool:
@@ -42,7 +44,7 @@ class Architecture:
 
 # cheapest first; Okabe and Ito's colours, told apart by everybody
 ARCHITECTURES = {
-    "ConvNet": Architecture(convnet, "train_ConvNet.py", 100, "#0072B2", "o", maps="features"),
+    "ConvNet": Architecture(convnet, "train_ConvNet.py", 100, "#0072B2", "o", maps="features", smallest=22),
     "GoogLeNet": Architecture(
         GoogLeNet.googlenet,
         "train_GoogLeNet.py",
@@ -59,8 +61,10 @@ ARCHITECTURES = {
     "VGG16": Architecture(
         VGG.vgg16, "train_VGG16.py", 224, "#009E73", "^", maps="features.42", imagenet=VGG, any_size=True
     ),
-    "ViT-B16": Architecture(ViT.vit_b16, "train_ViT-B16.py", 224, "#E69F00", "v", imagenet=ViT),
-    "ViT-mod": Architecture(ViT.vit_mod, "train_ViT-mod.py", 100, "#56B4E9", "P"),
+    "ViT-B16": Architecture(
+        ViT.vit_b16, "train_ViT-B16.py", 224, "#E69F00", "v", imagenet=ViT, smallest=16, multiple=16
+    ),
+    "ViT-mod": Architecture(ViT.vit_mod, "train_ViT-mod.py", 100, "#56B4E9", "P", smallest=10, multiple=10),
 }
 NAMES = tuple(ARCHITECTURES)
 
@@ -90,13 +94,13 @@ def build(
             f"there is no model {name!r}; did you mean {close[0] if close else ', '.join(NAMES)}?"
         )
     architecture = ARCHITECTURES[name]
-    image_size = image_size or architecture.image_size
+    image_size, multiple = image_size or architecture.image_size, architecture.multiple
+    if image_size < architecture.smallest or image_size % multiple:
+        needed = f"a multiple of {multiple}" if multiple > 1 else f"{architecture.smallest} or more"
+        raise UserError(f"image_size is {image_size}; {name} needs {needed}: change --image-size.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            model: Model = architecture.make(num_classes=num_classes, image_size=image_size)
-        except ValueError as error:
-            raise UserError(f"{error}: change --image-size.") from None
+        model: Model = architecture.make(num_classes=num_classes, image_size=image_size)
     model.built = {"name": name, "num_classes": num_classes, "image_size": image_size}
     if weights == "imagenet":
         _load_imagenet(model, architecture)

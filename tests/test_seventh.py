@@ -20,8 +20,6 @@ HEADS = ("classifier.3.",)
 
 def mobilenet(*, num_classes: int, image_size: int) -> nn.Module:
     """torchvision's MobileNetV3-small with new weights; any image_size of 32 or more."""
-    if image_size < 32:
-        raise ValueError(f"image_size is {image_size}; MobileNet halves it five times and needs 32 or more")
     return torchvision.models.mobilenet_v3_small(num_classes=num_classes)
 '''
 ENTRY = (

@@ -71,9 +71,11 @@ def checked(model: models.Model, options: Options, *, classes: int) -> Options:
             f"--start-size is for networks that take pictures of any size; {name}'s weights fit "
             f"{full} pixels only."
         )
-    if options.start_size and not 32 <= options.start_size <= full:
+    smallest = models.ARCHITECTURES[name].smallest
+    if options.start_size and not smallest <= options.start_size <= full:
         raise UserError(
-            f"--start-size is {options.start_size}; it must be 32 to {full}, the --image-size, or 0 for none."
+            f"--start-size is {options.start_size}; it must be {smallest} to {full}, the "
+            "--image-size, or 0 for none."
         )
     if hasattr(model, "patch_keep"):
         model.patch_keep = options.patch_keep
