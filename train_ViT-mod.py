@@ -9,8 +9,8 @@ from RAFDB_dataset import load_splits
 from train_function import parse, train
 
 RECIPES = {
-    "none": dict(epochs=30, batch_size=64, lr=3e-4, weight_decay=0.3, warmup_epochs=3, augment=0.5,
-                 balance="sqrt-sampler", image_size=100, patch_keep=0.25),
+    "none": dict(epochs=9, batch_size=64, lr=1e-4, weight_decay=0.3, warmup_epochs=1, augment=0.5,
+                 balance="sqrt-sampler", image_size=40),
 }  # fmt: skip
 
 
