@@ -14,8 +14,8 @@ from ferlab.analysis.answer import answer, lacking
 from ferlab.analysis.overview import overview
 from ferlab.analysis.pages import (
     HEADLINE,
-    MAIN,
     PICTURES,
+    SCORES,
     Section,
     costs,
     machine,
@@ -171,7 +171,7 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
         return NO_RECIPE.format(name)
     header, rows = ["Model", "Parameters, M", "GFLOPs"], []
     for section in shown:
-        header += [*(f"{MAIN[key]} {section.start}, %" for key in HEADLINE), "Minutes", "Seeds"]
+        header += [*(f"{SCORES[key]} {section.start}, %" for key in HEADLINE), "Minutes", "Seeds"]
     for model in NAMES:
         groups = [section.best.get(model) for section in shown]
         known = next(filter(None, groups), None)

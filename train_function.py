@@ -102,7 +102,7 @@ def evaluate(
     logits = runtime.all_reduce(logits).cpu()  # each process filled its own rows, the others are zero
     labels = batches.labels.cpu()
     numbers = metrics.from_confusion(metrics.confusion_matrix(logits.argmax(1), labels, classes=classes))
-    scores = {key: float(numbers[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1")}
+    scores = {key: float(numbers[key]) for key in metrics.SCORES}
     return {"loss": float(F.cross_entropy(logits, labels)), **scores, "logits": logits}
 
 

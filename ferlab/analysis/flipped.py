@@ -12,7 +12,6 @@ from ferlab.analysis import metrics, records
 from ferlab.analysis.tables import Table, percent
 from ferlab.data.rafdb import slug
 
-SCORES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
 CAPTION = (
     "Answers to a face alone → averaged with those to its mirror image, %, mean over the seeds that "
     "`evaluate.py RUN --flip` has looked at"
@@ -35,9 +34,9 @@ def tables(groups: Sequence) -> list[Table]:
                 if (found.images, found.class_names) == (run.images, run.class_names):
                     test = metrics.report(found.probabilities, run.labels, run.class_names)
                     seeds.append(str(run.options["seed"]))
-                    pairs.append([(run.test[key], test[key]) for key in SCORES])
+                    pairs.append([(run.test[key], test[key]) for key in metrics.SCORES])
         if pairs:
             alone, both = np.array(pairs).transpose(2, 1, 0)  # each (scores, seeds)
             cells = [f"{percent(a)} → {percent(b)}" for a, b in zip(alone, both)]
             rows.append([group.label, ", ".join(seeds), *cells])
-    return [Table(CAPTION, ["Model", "Seeds", *SCORES.values()], rows)] if rows else []
+    return [Table(CAPTION, ["Model", "Seeds", *metrics.SCORES.values()], rows)] if rows else []

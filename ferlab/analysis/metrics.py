@@ -17,6 +17,8 @@ from ferlab.training.runtime import Runtime
 
 BINS, RESAMPLES = 15, 2000
 
+SCORES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
+
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int) -> Tensor:
     """int64 (C, C): rows are the true classes, columns the predicted. Additive over batches and processes."""
@@ -60,7 +62,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[
     rank = (p > p[np.arange(len(y)), y][:, None]).sum(1)  # how many classes stand before the true one
     return {
         "n": len(y),
-        **{key: float(numbers[key]) for key in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")},
+        **{key: float(numbers[key]) for key in (*SCORES, "weighted_f1")},
         "intervals": intervals(predicted, y, classes=classes),
         "top2": float((rank < 2).mean()),
         "top3": float((rank < 3).mean()),
@@ -138,10 +140,7 @@ def intervals(
     # drawing N images with replacement is drawing the cells of their confusion matrix
     drawn = np.random.default_rng(seed).multinomial(len(labels), cells / cells.sum(), size=RESAMPLES)
     numbers = from_confusion(drawn.reshape(-1, classes, classes))
-    return {
-        key: [float(v) for v in np.percentile(numbers[key], [2.5, 97.5])]
-        for key in ("accuracy", "balanced_accuracy", "macro_f1")
-    }
+    return {key: [float(v) for v in np.percentile(numbers[key], [2.5, 97.5])] for key in SCORES}
 
 
 def cost(model: nn.Module, image_size: int, *, runtime: Runtime) -> dict:

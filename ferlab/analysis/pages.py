@@ -13,14 +13,13 @@ import numpy as np
 
 from ferlab.analysis import coverage, flipped, plots, significance
 from ferlab.analysis.ensemble import Ensemble, ensembles
-from ferlab.analysis.metrics import reliability
+from ferlab.analysis.metrics import SCORES, reliability
 from ferlab.analysis.runs import STARTS, Group, Result
 from ferlab.analysis.significance import bootstrap, interval, words
 from ferlab.analysis.tables import Table, number, percent
 from ferlab.data.rafdb import NAME, prefix
 from ferlab.errors import UserError
 
-MAIN = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
 OTHER = {"weighted_f1": "Weighted F1", "top2": "Top-2", "top3": "Top-3", "ece": "ECE"}
 HEADLINE = ("accuracy", "balanced_accuracy")
 COSTS = {
@@ -210,13 +209,13 @@ def _overall(groups: Sequence[Group | Ensemble], score: Callable) -> Table:
         [
             g.label,
             g.seeds,
-            *(score(g, key) for key in MAIN),
+            *(score(g, key) for key in SCORES),
             *(percent(g.values(key)) for key in OTHER),
             f"{g.values('nll').mean():.3f}",
         ]
         for g in groups
     ]
-    return Table("Overall, %", ["Model", "Seeds", *MAIN.values(), *OTHER.values(), "NLL"], rows)
+    return Table("Overall, %", ["Model", "Seeds", *SCORES.values(), *OTHER.values(), "NLL"], rows)
 
 
 def _by_class(groups: list[Group], key: str) -> Table:

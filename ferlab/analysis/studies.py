@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ferlab.analysis import plots, records, significance
+from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.runs import STARTS, Group, Recipe, Result, collect
 from ferlab.analysis.significance import Claim, bootstrap, interval, scores, words
 from ferlab.analysis.tables import Table, percent
@@ -21,7 +22,6 @@ from ferlab.files import replace_file, shown
 from ferlab.training.imbalance import STRATEGIES
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
-SCORES = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "macro_f1": "Macro-F1"}
 RARE = ("Fear", "Disgust")  # whose recalls are shown where the data have them
 HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.

@@ -8,11 +8,11 @@ from itertools import product
 from pathlib import Path
 
 from ferlab.analysis import records
+from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.tables import Table, number
 from ferlab.errors import UserError
 from ferlab.files import shown, write_atomically
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1")
 ABOUT = """\
 # Trials
 

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ferlab.analysis.pages import MAIN
+from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.plots import STYLE, legend, marker
 from ferlab.analysis.significance import bootstrap, interval, scores
 from ferlab.analysis.tables import Table, percent
@@ -47,7 +47,7 @@ def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()
         classes = len(cell.class_names)
         [drawn] = bootstrap([cell.predicted], cell.labels, classes=classes)
         values = scores(cell.predicted, cell.labels, classes=classes)
-        found = {key: (values[key].mean(), *interval(drawn[key])) for key in MAIN}
+        found = {key: (values[key].mean(), *interval(drawn[key])) for key in SCORES}
         estimates.append(found)
         rows.append(
             [
@@ -57,10 +57,10 @@ def write_page(root: Path, cells: Sequence[Cell], not_shared: Sequence[str] = ()
                 f"{classes}",
                 f"{len(cell.labels):,}" + (f" (left out: {cell.left_out:,})" if cell.left_out else ""),
                 cell.seeds,
-                *(percent(values[key], found[key][1:]) for key in MAIN),
+                *(percent(values[key], found[key][1:]) for key in SCORES),
             ]
         )
-    header = ["Model", "Trained on", "Tested on", "Classes", "Images", "Seeds", *MAIN.values()]
+    header = ["Model", "Trained on", "Tested on", "Classes", "Images", "Seeds", *SCORES.values()]
     note = ["**Drawn faces say nothing about real ones; they show that everything works.**"]
     drawn_there = any(DRAWN in (cell.trained_on, cell.tested_on) for cell in cells)
     parts = ["# Across datasets", ABOUT, *(note if drawn_there else [])]
@@ -88,7 +88,7 @@ def picture(cells: Sequence[Cell], estimates: Sequence[dict], path: Path) -> Non
                 mean, low, high = (100 * value for value in found[key])
                 axes.plot([low, high], [y, y], "-", color=colour, lw=1.5)
                 axes.plot(mean, y, mark, color=colour, label=cell.model)
-                axes.set_xlabel(f"{MAIN[key].lower()}, %")
+                axes.set_xlabel(f"{SCORES[key].lower()}, %")
         ticks = [f"{trained}\n→ {tested}" for trained, tested in places]
         panels[0].set_yticks(range(len(places)), ticks)
         panels[0].set_ylim(len(places) - 0.5, -0.5)

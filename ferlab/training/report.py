@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from ferlab.analysis.metrics import SCORES
 from ferlab.data.rafdb import DRAWN
 from ferlab.errors import UserError
 from ferlab.options import Options, public
@@ -29,7 +30,6 @@ COLUMNS = {  # of log.csv -> title, width and format on the screen, factor
     "seconds": ("seconds", 7, ".1f", 1),
 }
 STARTS = {"none": "from scratch", "imagenet": "from ImageNet weights"}
-SCORES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro-F1"}
 
 
 class Report:
@@ -87,12 +87,12 @@ class Report:
         low, high = numbers[judged]["intervals"]["accuracy"]
         per_class = numbers[judged]["per_class"].items()
         recalls = (f"{name} " + (f"{100 * v['recall']:.1f}" if v["n"] else "-") for name, v in per_class)
-        lines = [
-            f"{split:>4}: "
-            + ", ".join(f"{name} {100 * numbers[split][k]:.2f} %" for k, name in SCORES.items())
-            for split in ("val", "test")
-            if split in numbers
-        ]
+        lines = []
+        for split in (split for split in ("val", "test") if split in numbers):
+            scores = (
+                f"{name[0].lower()}{name[1:]} {100 * numbers[split][k]:.2f} %" for k, name in SCORES.items()
+            )
+            lines.append(f"{split:>4}: {', '.join(scores)}")
         self.say(
             f"\n{numbers['finished']}; best epoch {numbers['best_epoch']}, chosen on val\n"
             f"{chr(10).join(lines)} (accuracy's 95 % interval {100 * low:.2f} to {100 * high:.2f})\n"
