@@ -53,7 +53,45 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
     and `hint` is the name of the tree.
     """
     problems: Problems = defaultdict(list)
-    placed: dict[str, list[tuple[str, str, str, Stamp]]] = {"train": []}  # split -> name, path, folder, stamp
+    placed = _placed(files, base, problems)
+    names: tuple[str, ...] = CLASS_NAMES
+    number: Callable[[str], int | None] = label
+    notes: list[str] = []
+    if not base:
+        folders = [file.folder for part in placed.values() for file in part]
+        try:
+            names, numbers = classes(folders, hint=hint, listed=text_of(files, read, LIST, problems) or "")
+        except UserError as error:
+            return Found({"train": [], "test": []}, (), {**problems, "labels": [str(error)]}, [])
+        number = numbers.get
+        notes += named(names, numbers, hint)
+    parts = {
+        part: [Row(file.name, file.path, number(file.folder) or 0, file.stamp) for file in found]
+        for part, found in placed.items()
+    }
+    check_files((row for rows in parts.values() for row in rows), problems)
+    of_cell = number if base else lambda cell: number(cell) or label(cell)
+    tables = _compare_tables(parts, files, read, of_cell, problems)
+    if base:
+        notes += [f"no {name}" for name in ("train_labels.csv", "test_labels.csv") if name not in tables]
+    rows = splits_of(parts, notes)
+    for same in _same_names([row for part in rows.values() for row in part], None if tables else read):
+        problems["twice"].append(f"{same[0].name}: is in {' and '.join(row.path for row in same)}")
+    rows = _named_apart(rows)
+    check_classes(rows, names, read, problems, whole=bool(base))
+    return Found(rows, names, problems, notes)
+
+
+class _File(NamedTuple):
+    name: str
+    path: str
+    folder: str  # which names its class
+    stamp: Stamp
+
+
+def _placed(files: dict[str, Stamp], base: str, problems: Problems) -> dict[str, list[_File]]:
+    """The images by split, in the order of `files`; what lies elsewhere goes to `problems`."""
+    placed: dict[str, list[_File]] = {"train": []}
     strays: Counter[tuple[str, str]] = Counter()
     for path, stamp in files.items():
         split, *below = path.removeprefix(base).split("/")
@@ -61,7 +99,7 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
         if not path.startswith(base) or not (base or part) or ignored(path.rpartition("/")[2]):
             continue
         if part and len(below) == 2 and (not base or label(below[0])):
-            placed.setdefault(part, []).append((below[1], path, below[0], stamp))
+            placed.setdefault(part, []).append(_File(below[1], path, below[0], stamp))
         elif part and len(below) == 2:
             kind = f"is none of the classes, {NUMBERS}, by number or name"
             strays[f"{base}{split}/{below[0]}", kind] += 1
@@ -70,37 +108,31 @@ def by_folder(files: dict[str, Stamp], read: Read, base: str, *, hint: str = "")
             strays["/".join([base + split, *below[: 1 if len(below) < 3 else 2]]), kind] += 1
     for (place, kind), n in sorted(strays.items()):
         problems[kind].append(f"{place}: {kind} (files: {n:,})")
-    names: tuple[str, ...] = CLASS_NAMES
-    number: Callable[[str], int | None] = label
-    notes: list[str] = []
-    if not base:
-        words = [folder for part in placed.values() for _, _, folder, _ in part]
-        try:
-            names, numbers = classes(words, hint=hint, listed=text_of(files, read, LIST, problems) or "")
-            number = numbers.get
-        except UserError as error:
-            return Found({"train": [], "test": []}, (), {**problems, "labels": [str(error)]}, [])
-        notes += named(names, numbers, hint)
-    parts = {
-        part: [Row(name, path, number(folder) or 0, stamp) for name, path, folder, stamp in found]
-        for part, found in placed.items()
-    }
-    check_files((row for rows in parts.values() for row in rows), problems)
+    return placed
+
+
+def _compare_tables(
+    parts: dict[str, list[Row]],
+    files: dict[str, Stamp],
+    read: Read,
+    number: Callable[[str], int | None],
+    problems: Problems,
+) -> list[str]:
+    """The names of the splits' CSVs that are there, each compared with the labels of its rows."""
     tables = [name for part in parts if (name := f"{part}_labels.csv") in files]
     for name in tables:
         labels = {row.name: row.label for row in parts[name.removesuffix("_labels.csv")]}
         if (text := text_of(files, read, name, problems)) is not None:
-            compare(
-                name, text, labels, number if base else lambda cell: number(cell) or label(cell), problems
-            )
-    notes += [f"no {name}" for name in ("train_labels.csv", "test_labels.csv") if base and name not in tables]
-    rows = splits_of(parts, notes)
-    for same in _same_names([row for part in rows.values() for row in part], None if tables else read):
-        problems["twice"].append(f"{same[0].name}: is in {' and '.join(row.path for row in same)}")
-    if len({row.name for part in rows.values() for row in part}) < sum(map(len, rows.values())):
-        rows = {split: [row._replace(name=row.path) for row in part] for split, part in rows.items()}
-    check_classes(rows, names, read, problems, whole=bool(base))
-    return Found(rows, names, problems, notes)
+            compare(name, text, labels, number, problems)
+    return tables
+
+
+def _named_apart(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The rows, called by their paths where two have one name."""
+    found = [row.name for part in rows.values() for row in part]
+    if len(set(found)) == len(found):
+        return rows
+    return {split: [row._replace(name=row.path) for row in part] for split, part in rows.items()}
 
 
 def splits_of(parts: dict[str, list[Row]], notes: list[str]) -> dict[str, list[Row]]:
