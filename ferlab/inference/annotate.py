@@ -34,29 +34,48 @@ def annotate(
     zoom = min(enlarged, longest / max(photo.size))
     target = [max(1, round(zoom * side)) for side in photo.size]
     photo = photo.resize(target, Image.Resampling.BICUBIC, reducing_gap=2) if zoom != 1 else photo.copy()
-    size = max(12, round(min(photo.size) / 40))
-    font, line = ImageFont.load_default(size), round(1.4 * size)
+    font = ImageFont.load_default(max(12, round(min(photo.size) / 40)))
     boxes = [tuple(zoom * side for side in face.box) if face.box else None for face in faces]
     if None in boxes:  # an aligned face: room for its panel below
         boxes = [(0, 0, photo.width - 1, photo.height - 1)]
-        photo = ImageOps.expand(photo, (0, 0, 0, (topk + 1) * line), "white")
-    for bars, width in ((topk, 15 * size), (0, 11.5 * size)):
-        if panels := _places(boxes, (min(width, photo.width), line * (bars + 1)), photo.size):
-            break
+        photo = ImageOps.expand(photo, (0, 0, 0, (topk + 1) * _line(font)), "white")
+    panels, bars = _layout(boxes, photo.size, topk=topk, font=font)
     pen = ImageDraw.Draw(photo, "RGBA")
     for box in boxes:
-        pen.rectangle(box, outline=ORANGE, width=max(2, size // 6))
-    numbers = numbers or range(1, len(boxes) + 1)
-    for number, face, box, panel in zip(numbers, faces, boxes, panels or [()] * len(boxes)):
-        if not panel or not _overlap(*(np.array([side]) + (-1, -1, 1, 1) for side in (box, panel))):
+        pen.rectangle(box, outline=ORANGE, width=max(2, round(font.size) // 6))
+    for number, face, box, panel in zip(numbers or range(1, len(boxes) + 1), faces, boxes, panels):
+        if panel is None or not _touch(box, panel):
             _title(pen, box, str(number), font)
         if panel and bars:
             pen.rectangle(panel, fill=DARK)
         if panel:
             _title(pen, panel, f"{number}  {face.expression} {100 * face.probability:.0f} %", font)
-        for i, share in enumerate(face.ranked(bars) if panel else (), 1):
-            _bar(pen, panel, i * line, share, font)
+            for i, share in enumerate(face.ranked(bars), 1):
+                _bar(pen, panel, i * _line(font), share, font)
     return photo
+
+
+def _line(font) -> int:
+    """Pixels from one line of text to the next."""
+    return round(1.4 * font.size)
+
+
+def _layout(
+    boxes: Sequence[Box], within: tuple[int, int], *, topk: int, font
+) -> tuple[list[Box] | list[None], int]:
+    """The panel of each face, and how many bars they have: `topk`, or none where these do not fit; None where
+    even panels without bars do not.
+    """
+    for bars, width in ((topk, 15 * font.size), (0, 11.5 * font.size)):
+        if panels := _places(boxes, (min(width, within[0]), _line(font) * (bars + 1)), within):
+            return panels, bars
+    return [None] * len(boxes), 0
+
+
+def _touch(box: Box, panel: Box) -> bool:
+    """Whether no more than two pixels are between them."""
+    gaps = (max(box[side], panel[side]) - min(box[side + 2], panel[side + 2]) for side in (0, 1))
+    return max(gaps) < 2
 
 
 def _places(boxes: Sequence[Box], size: tuple[float, float], within: tuple[int, int]) -> list[Box]:
