@@ -78,7 +78,7 @@ def trained(name: str = "*", results: str | Path = "results", *, data: str = NAM
 
 def best() -> Path:
     """The best trained model there is: in ./results, else the suite's own. Raises UserError without one."""
-    for folder in (Path("results"), SUITE / "results"):
+    for folder in (Path("results"), SUITE / "results", SUITE / "ferlab/weights"):  # the last: from a wheel
         if file := trained(results=folder):
             return file
     raise UserError("no model is trained yet; train one first, such as with python train_ConvNet.py.")
