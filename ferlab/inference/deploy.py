@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ferlab.data.rafdb import NAME, WEIGHTS_LICENCE
 from ferlab.errors import UserError
 from ferlab.inference.predictor import answer
 from ferlab.training.augment import apply
@@ -68,14 +69,14 @@ def write(model: Model, path: Path) -> None:
 def about(model: Model) -> dict[str, str]:
     """What the file says of itself."""
     data = getattr(model, "checkpoint", {}).get("data", "nothing")
-    licence = "non-commercial research only, as RAF-DB's" if data == "RAF-DB" else "as the training data's"
+    licence = WEIGHTS_LICENCE if data == NAME else "as the training data's"
     return {
         "model": model.built["name"],
         "class_names": json.dumps(getattr(model, "class_names", [])),
         "input": "faces: uint8 RGB (N, 3, 100, 100), aligned as RAF-DB's",
         "output": "probabilities: float32 (N, C), in class_names' order",
         "trained_on": data,
-        "licence": f"{licence} (weights)",
+        "licence": licence,
         "commit": commit() or "",
     }
 

@@ -196,7 +196,7 @@ def save_model(path: Path, state: dict, weights: dict, **more) -> None:
     keys = ("model", "class_names", "options", "split_hash", "train_hash", "data")
     about = {key: state[key] for key in keys} | {"options": public(state["options"])}
     best = {key: value for key, value in state["best"].items() if key != "weights"}
-    about |= {"licence": f"weights: {rafdb.LICENCE}"} if state["data"] == rafdb.NAME else {}
+    about |= {"licence": rafdb.WEIGHTS_LICENCE} if state["data"] == rafdb.NAME else {}
     save(path, {**about, "weights": weights, "best": best, "normalisation": NORMALISATION, **more})
 
 
