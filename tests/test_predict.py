@@ -210,7 +210,7 @@ def test_mistakes_with_models_end_in_one_sentence(tmp_path, run, run2, start, mo
     torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "other.pth")
     for words, message in [
         ([], "no model is trained yet"),
-        (["--model", run, "--min-confidence", "2"], "it is a probability"),
+        (["--model", run, "--min-confidence", "2"], "it must be 0 to 1"),
         (["--model", tmp_path / "other.pth"], "is not a checkpoint of this suite"),
         (["--model", face], "face.jpg"),
         (["--model", tmp_path], "has no best_model.pth in it"),

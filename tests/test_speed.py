@@ -84,7 +84,7 @@ def test_recipes_come_from_the_train_scripts(name):
     recipe, smaller = pipelines.recipe(name), pipelines.recipe(name, image_size=60, batch_size=8)
     assert f'parse("{name}"' in pipelines.script(name).read_text()
     assert f"batch_size={recipe.batch_size}" in pipelines.script(name).read_text()
-    assert recipe.weights == "none" and recipe.image_size in (48, 64, 96, 100, 224)
+    assert recipe.weights == "none" and recipe.image_size in (40, 48, 64, 100, 224)
     assert (smaller.image_size, smaller.batch_size, smaller.lr) == (60, 8, recipe.lr)
 
 
