@@ -119,9 +119,8 @@ def load_splits(options) -> tuple[RAFDBDataset, RAFDBDataset, RAFDBDataset | Non
         val = RAFDBDataset(source, "val", skip_bad=options.skip_bad)
         test = RAFDBDataset(source, "test") if options.test or options.skip_bad else None
         if options.skip_bad:
-            copies = twins.pairs(train, val, test)
-            train.leave_out({name for _, name in copies["test in train"]})
-            val.leave_out({name for _, name in copies["test in val"]})
+            for part in (train, val):
+                part.leave_out(twins.copies(part, test))
         return train, val, test if options.test else None
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":

@@ -79,6 +79,16 @@ def test_skip_bad_leaves_out_what_is_in_test_too_and_counts_it(tree, options, ca
     assert "; 12 images of train and val skipped that are in test, too" in capsys.readouterr().out
 
 
+def test_skip_bad_leaves_out_every_copy_of_a_test_image(tree, options):
+    copied = sorted((tree / "DATASET/test/4").iterdir())[:5]
+    copy(tree, copied)
+    copy(tree, copied, suffix=".png")
+    options.data, options.skip_bad = str(tree), True
+    train, val, test = RAFDB_dataset.load_splits(options)
+    assert train.repeated + val.repeated == 10
+    twins.refuse(twins.pairs(train, val, test))
+
+
 def test_twins_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
     train, val = (RAFDBDataset(repeated, split) for split in ("train", "val"))
     expected = [

@@ -19,19 +19,26 @@ def pairs(*splits) -> dict[str, list[tuple[str, str]]]:
     """
     by_name = {part.split: part for part in splits}
     rows = {name: _rows(part.images) for name, part in by_name.items()}
-    found = {}
-    for one, two in SPLITS:
-        if one in by_name and two in by_name:
-            shared = set(rows[one]) & set(rows[two])
-            first: dict[bytes, str] = {}
-            for i in _having(shared, rows[two]):
-                first.setdefault(_digest(by_name[two].images[i]), by_name[two].names[i])
-            same = (
-                (by_name[one].names[i], first.get(_digest(by_name[one].images[i])))
-                for i in _having(shared, rows[one])
-            )
-            found[f"{one} in {two}"] = [(name, other) for name, other in same if other]
-    return found
+    return {
+        f"{one} in {two}": _same(by_name[one], by_name[two], rows[one], rows[two])
+        for one, two in SPLITS
+        if one in by_name and two in by_name
+    }
+
+
+def copies(part, of) -> set[str]:
+    """The names of all images of `part` that have the pixels of one of `of`, both RAFDBDatasets."""
+    return {name for name, _ in _same(part, of, _rows(part.images), _rows(of.images))}
+
+
+def _same(one, two, rows_one: list[bytes], rows_two: list[bytes]) -> list[tuple[str, str]]:
+    """Each image of `one` that is in `two`, with the first one there that has its pixels, by their names."""
+    shared = set(rows_one) & set(rows_two)
+    first: dict[bytes, str] = {}
+    for i in _having(shared, rows_two):
+        first.setdefault(_digest(two.images[i]), two.names[i])
+    found = ((one.names[i], first.get(_digest(one.images[i]))) for i in _having(shared, rows_one))
+    return [(name, other) for name, other in found if other]
 
 
 def refuse(found: dict[str, list[tuple[str, str]]]) -> None:
