@@ -107,15 +107,6 @@ def test_options_come_back_on_resume(options, tmp_path, monkeypatch):
         parse("ConvNet", RECIPES, [*typed, "--lr", "1"])
 
 
-def test_a_run_goes_on_where_its_data_were_moved_to(options, tree, tmp_path):
-    options = replace(options, data=str(tree), name="moved")
-    stopped_in_epoch_2(options)
-    moved = str(tree.rename(tmp_path / "elsewhere"))
-    typed = ["--output", options.output, "--data", moved, "--name", "moved", "--resume"]
-    assert parse("ConvNet", RECIPES, typed).data == moved
-    assert run(replace(options, data=moved), resume="last")["epochs"] == options.epochs
-
-
 def test_other_data_is_refused_on_resume(options, monkeypatch):
     stop_at_epoch(monkeypatch, 1)
     with pytest.raises(Stopped):
@@ -191,19 +182,6 @@ def test_overwrite_does_not_come_back_from_the_checkpoint(options, tmp_path):
     assert not parse("ConvNet", RECIPES, ["--resume", last]).overwrite
 
 
-def test_a_run_goes_on_elsewhere_and_can_be_stopped_there_at_once(options):
-    """The old folder may be gone by then, and the command that was printed is right."""
-    last = f"{folder(stopped_in_epoch_2(options))}/last.pth"
-    moved = replace(options, name="there", resume=last)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped, match=r"--resume \S*there/last.pth"):
-        stop_at_step(patch, 3)
-        run(moved)
-    os.remove(last)
-    there = f"{options.output}/ConvNet/there"
-    assert read(f"{there}/last.pth")["epoch"] == 1
-    assert run(replace(moved, resume=f"{there}/last.pth"))["epochs"] == 3
-
-
 def test_a_run_out_of_patience_trains_no_further_epoch_on_resume(options):
     impatient = replace(options, lr=0.0, ema=0.0, epochs=9, patience=2)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TypeError):
@@ -218,15 +196,6 @@ def test_an_image_size_of_0_is_the_model_s_own_on_resume_too(options, monkeypatc
         run(options, image_size=100, epochs=2)
     typed = ["--output", options.output, "--data", options.data, "--image-size", "0", "--resume"]
     assert parse("ConvNet", RECIPES, typed).image_size == 100
-
-
-def test_a_checkpoint_goes_on_under_another_name_but_not_over_another_run(options):
-    last = f"{folder(stopped_in_epoch_2(options))}/last.pth"
-    run(replace(options, name="there", epochs=1))
-    with pytest.raises(UserError, match="holds a finished run"):
-        run(replace(options, name="there", resume=last))
-    done = run(replace(options, name="copy", finish=True, resume=last))  # only to evaluate
-    assert done["epochs"] == 1 and len(rows(f"{options.output}/ConvNet/copy")) == 1
 
 
 @pytest.mark.parametrize("broken", [b"[]", b"\xff\xfe{", b'{"epochs": null}'])
@@ -284,24 +253,3 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(options, tmp_path, k
     save(path, state)
     with pytest.raises(UserError, match=f"{path}.*{said}"):
         run(options, resume="last")
-
-
-def test_a_checkpoint_from_elsewhere_leaves_nothing_of_the_run_that_it_overwrites(options, tmp_path):
-    run(replace(options, name="old", epochs=1))
-    stopped_in_epoch_2(options)
-    (old := Path(options.output) / "ConvNet/old/predictions.csv").write_text("old")
-    stop = replace(options, name="old", overwrite=True, resume=f"{folder(options)}/last.pth")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        stop_at_epoch(patch, 1)
-        run(stop)
-    assert not old.exists() and (old.parent / "last.pth").exists()
-
-
-def test_a_foreign_checkpoint_does_not_say_where_to_write(options, tmp_path):
-    """Of a checkpoint that lies elsewhere than its run wrote it only the experiment is taken over."""
-    stopped_in_epoch_2(replace(options, output=str(tmp_path / "theirs"), lr=3e-4))
-    last = tmp_path / "theirs/ConvNet/drawn-seed0/last.pth"
-    assert parse("ConvNet", RECIPES, ["--resume", str(last)]).output == str(tmp_path / "theirs")
-    elsewhere = str(shutil.copy(last, tmp_path / "download.pth"))
-    back = parse("ConvNet", RECIPES, ["--resume", elsewhere])
-    assert (back.output, back.data, back.lr) == ("results", "raf-db-dataset", 3e-4)
