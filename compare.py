@@ -11,18 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ferlab.analysis.answer import answer, lacking
+from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.overview import overview
-from ferlab.analysis.pages import (
-    HEADLINE,
-    PICTURES,
-    SCORES,
-    Section,
-    costs,
-    machine,
-    picture_name,
-    png,
-    published,
-)
+from ferlab.analysis.pages import HEADLINE, PICTURES, Section, costs, machine, picture_name, png, published
 from ferlab.analysis.runs import STARTS, Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.studies import STUDIES

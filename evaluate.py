@@ -18,7 +18,7 @@ import numpy as np
 
 from ferlab.analysis import metrics, plots, records
 from ferlab.analysis.flipped import mirrored
-from ferlab.analysis.runs import RECIPE
+from ferlab.analysis.runs import RECIPE, start_of
 from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
@@ -167,8 +167,7 @@ def _trained(
                 numbers, options = records.numbers(file.parent), records.options(file.parent)
                 others.add(slug(numbers["data"]))
                 if slug(numbers["data"]) in wanted:
-                    begun = {"none": "", "imagenet": " from ImageNet"}
-                    label = name + begun.get(options["weights"], " from a checkpoint")
+                    label = name if options["weights"] == "none" else f"{name} {start_of(options['weights'])}"
                     images = [numbers[key] for key in ("split_hash", "train_hash")]
                     recipe = json.dumps([images, {key: options.get(key) for key in RECIPE}])
                     seeds = groups.setdefault((label, numbers["data"], recipe), {})

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from ferlab.analysis.metrics import SCORES
 from models import ARCHITECTURES
 
 # Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
@@ -194,19 +195,15 @@ def study_lines(
 
 
 def study_dots(series: dict[str, dict[str, dict[str, Estimate]]], path: Path, *, title: str) -> None:
-    """Accuracy against balanced accuracy, and two recalls, of every strategy; a row for each series.
+    """Accuracy against balanced accuracy, and recalls, of every strategy; a row for each series.
 
-    series: by label, then by strategy, the Estimates of accuracy, balanced_accuracy and, where the data have
-    these classes, the recalls of Fear and Disgust.
+    series: by label, then by strategy, the Estimates of SCORES and of the same classes' recalls.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 3.8 * len(series)), layout="constrained")
         strategies = list(dict.fromkeys(name for values in series.values() for name in values))
-        rare = [
-            name
-            for name in ("Fear", "Disgust")
-            if all(name in found for values in series.values() for found in values.values())
-        ]
+        estimates = [found for values in series.values() for found in values.values()]
+        rare = [name for name in estimates[0] if name not in SCORES]
         grid = figure.subplots(
             len(series), 1 + len(rare), squeeze=False, width_ratios=(1.5, *[1] * len(rare))
         )

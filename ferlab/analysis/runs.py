@@ -26,6 +26,11 @@ STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never
 Recipe = Callable[[str, Sequence[str]], Options]  # what a model's script would train with: script_options
 
 
+def start_of(weights: str) -> str:
+    """What the option --weights begins with, as one of STARTS."""
+    return STARTS[{"none": 0, "imagenet": 1}.get(weights, 2)]
+
+
 @dataclass
 class Result:
     """One finished run. `test` is computed anew from its predictions, which are sorted by image."""
@@ -49,7 +54,7 @@ class Result:
     @property
     def start(self) -> str:
         """From which weights, as one of STARTS."""
-        return STARTS[{"none": 0, "imagenet": 1}.get(self.options["weights"], 2)]
+        return start_of(self.options["weights"])
 
     def recipe(self, *, without: Sequence[str] = ()) -> dict:
         """The options that two runs of one recipe share."""
