@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch.utils.data import Dataset
 
-from ferlab.data import twins
+from ferlab.data import duplicates
 from ferlab.data.cache import cache_folder, decoded, take
 from ferlab.data.layout import find
 from ferlab.data.rafdb import DRAWN, NAME
@@ -120,7 +120,7 @@ def load_splits(options) -> tuple[RAFDBDataset, RAFDBDataset, RAFDBDataset | Non
         test = RAFDBDataset(source, "test") if options.test or options.skip_bad else None
         if options.skip_bad:
             for part in (train, val):
-                part.leave_out(twins.copies(part, test))
+                part.leave_out(duplicates.copies(part, test))
         return train, val, test if options.test else None
     except UserError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":
@@ -129,8 +129,9 @@ def load_splits(options) -> tuple[RAFDBDataset, RAFDBDataset, RAFDBDataset | Non
 
 
 def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
-    """One line: layout, images per split and class, twins across the splits, and whether the official counts
-    are RAF-DB's; and a note where val has twins in train. same: what twins.pairs found, if it was asked.
+    """One line: layout, images per split and class, duplicates across the splits, and whether the official
+    counts are RAF-DB's; and a note where val has duplicates in train. same: what duplicates.between found, if
+    it was asked.
     """
     first = splits[0]
     known = {NAME: "RAF-DB's known counts", DRAWN: "drawn faces, not RAF-DB"}
@@ -146,7 +147,7 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
         skipped += f"; {repeated:,} images of train and val skipped that are in test, too"
     scaled = sum({part.official: part.resized for part in splits}.values())
     resized = f"; scaled to {first.images.shape[-1]} pixels a side: {scaled:,}" if scaled else ""
-    pairs = twins.pairs(*splits) if same is None else same
+    pairs = duplicates.between(*splits) if same is None else same
     found = {key: len(names) for key, names in pairs.items() if names}
     by_pixels = "".join(f"; the same by pixels: {n:,} images of {key}" for key, n in found.items())
     note = ""
@@ -177,9 +178,9 @@ def main() -> None:
         raise UserError("usage: python RAFDB_dataset.py FOLDER_OR_ZIP_OR_TABLE [FACE_SIZE]")
     source = open_source(path).scaled(int(size))
     splits = [RAFDBDataset(source, split) for split in ("train", "val", "test")]
-    same = twins.pairs(*splits)
+    same = duplicates.between(*splits)
     print(describe(*splits, same=same))
-    twins.refuse(same)
+    duplicates.refuse(same)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ from ferlab.analysis.answer import answer, lacking
 from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.overview import overview
 from ferlab.analysis.pages import HEADLINE, PICTURES, Section, costs, machine, picture_name, png, published
-from ferlab.analysis.runs import STARTS, Group, collect
+from ferlab.analysis.runs import Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.studies import STUDIES
 from ferlab.analysis.tables import Table, number
 from ferlab.data.rafdb import COUNTS, DRAWN, NAME, prefix
 from ferlab.errors import UserError, command, first_ten
 from ferlab.files import read_regular, replace_file
+from ferlab.options import INITIALISATIONS
 from models import NAMES
 from train_function import script_options
 
@@ -75,8 +76,8 @@ def main() -> None:
         print("\n\n".join(table.latex() for table in tables) or NOTHING)
         return
     text = summary(front(real), args.folder, studies) if real else NOTHING
-    made = pages(studies, by_data, left_out)
-    files = {args.folder / name: content for name, content in made.items()}
+    contents = pages(studies, by_data, left_out)
+    files = {args.folder / name: content for name, content in contents.items()}
     if args.readme:
         readme = args.folder.resolve().parent / "README.md"
         files[readme] = rewritten(readme, text).encode()
@@ -98,14 +99,14 @@ def page_name(data: str) -> str:
 
 def sections(groups: Sequence[Group]) -> list[Section]:
     """The groups by the weights they started from: numbers of two starts never stand in one column."""
-    parts = ([group for group in groups if group.start == start] for start in STARTS)
+    parts = ([group for group in groups if group.initialisation == kind] for kind in INITIALISATIONS)
     return [Section(part) for part in parts if part]
 
 
 def front(real: Sequence[Section]) -> list[Section]:
     """What the README shows of it: only runs by the recipes that the scripts hold."""
     shown = []
-    for section in (section for section in real if section.start in STARTS[:2]):
+    for section in (section for section in real if section.initialisation in INITIALISATIONS[:2]):
         groups = [group for group in section.groups if not group.changed_options]
         if groups:
             shown.append(section if groups == section.groups else Section(groups))
@@ -149,20 +150,18 @@ def pages(
 def unused(real: list[Section], left_out: list[tuple[str, str]]) -> str:
     """The folders that were not used, and the models that have no finished run."""
     lines = [f"- `{folder}`: {reason}" for folder, reason in left_out]
-    lines += [
-        f"- No finished run {start}: {listed(names)}." for start, names in lacking(real).items() if names
-    ]
+    lines += [f"- No finished run {kind}: {listed(names)}." for kind, names in lacking(real).items() if names]
     return "\n".join(lines) or "Everything was used, and every model has a finished run."
 
 
 def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]]) -> str:
-    """The README's table, a row for each model and columns for each start, and the answer in words."""
+    """The README's table, a row for each model, columns for each initialisation, and the answer in words."""
     name = folder.resolve().name
     if not shown:
         return NO_RECIPE.format(name)
     header, rows = ["Model", "Parameters, M", "GFLOPs"], []
     for section in shown:
-        header += [*(f"{SCORES[key]} {section.start}, %" for key in HEADLINE), "Minutes", "Seeds"]
+        header += [*(f"{SCORES[key]} {section.initialisation}, %" for key in HEADLINE), "Minutes", "Seeds"]
     for model in NAMES:
         groups = [section.best.get(model) for section in shown]
         known = next(filter(None, groups), None)
@@ -219,7 +218,9 @@ def replace(folder: Path, files: dict[Path, bytes]) -> None:
     outdated, page = ["plots/comparison.png"], folder / "README.md"
     try:
         for data in (NAME, DRAWN, *_paged(folder)):
-            outdated += [f"plots/{picture_name(data, start, key)}" for start in STARTS for key in PICTURES]
+            outdated += [
+                f"plots/{picture_name(data, kind, key)}" for kind in INITIALISATIONS for key in PICTURES
+            ]
             outdated += [f"plots/{prefix(data)}overview.png", *([page_name(data)] if data != NAME else [])]
         if page.exists() and read_regular(page, limit=len(TITLE)) != TITLE.encode():
             raise UserError(

@@ -18,14 +18,14 @@ import numpy as np
 
 from ferlab.analysis import metrics, plots, records
 from ferlab.analysis.flipped import mirrored
-from ferlab.analysis.runs import RECIPE, start_of
+from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
 from ferlab.files import write_atomically
 from ferlab.inference.predictor import find
 from ferlab.inference.transfer import Answers, NothingShared, shared_answers
-from ferlab.options import Options
+from ferlab.options import INITIALISATIONS, Options, initialisation
 from ferlab.training.device import choose
 from ferlab.training.report import to_csv, to_json
 from ferlab.training.summary import commit, predictions_table
@@ -167,7 +167,8 @@ def _trained(
                 numbers, options = records.numbers(file.parent), records.options(file.parent)
                 others.add(slug(numbers["data"]))
                 if slug(numbers["data"]) in wanted:
-                    label = name if options["weights"] == "none" else f"{name} {start_of(options['weights'])}"
+                    begun = initialisation(options["weights"])
+                    label = name if begun == INITIALISATIONS[0] else f"{name} {begun}"
                     images = [numbers[key] for key in ("split_hash", "train_hash")]
                     recipe = json.dumps([images, {key: options.get(key) for key in RECIPE}])
                     seeds = groups.setdefault((label, numbers["data"], recipe), {})

@@ -62,11 +62,11 @@ def main() -> None:
     test = RAFDBDataset(source, "test")
     expected = probabilities([model], test.images)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
-        made = [Path(folder) / path.name for path in targets]
-        deploy.write(model, made[0])
+        temporary = [Path(folder) / path.name for path in targets]
+        deploy.write(model, temporary[0])
         if args.int8:
-            deploy.quantize(made[0], made[1], RAFDBDataset(source, "val").images[:CALIBRATION])
-        for path, target in zip(made, targets):
+            deploy.quantize(temporary[0], temporary[1], RAFDBDataset(source, "val").images[:CALIBRATION])
+        for path, target in zip(temporary, targets):
             answers = torch.from_numpy(deploy.run(deploy.session(path), test.images))
             largest = (answers - expected).abs().max().item()
             equal = (answers.argmax(1) == expected.argmax(1)).sum().item()
@@ -77,11 +77,11 @@ def main() -> None:
                 f"{len(test):,} test faces ({test.kind}): largest difference of a probability {largest:.1e}, "
                 f"equal answers {equal:,} of {len(test):,}{scored}"
             )
-            if path == made[0] and not largest < TOLERANCE:
+            if path == temporary[0] and not largest < TOLERANCE:
                 raise UserError(
                     f"the ONNX file does not answer as torch does, and was not kept. {text}", code=1
                 )
-            if path != made[0] and test.kind != model.checkpoint.get("data"):
+            if path != temporary[0] and test.kind != model.checkpoint.get("data"):
                 print(f"note: the 8-bit ranges were set by {test.kind}; --data names what it was trained on")
             os.replace(path, target)
             print(f"{target}, {target.stat().st_size / 1e6:.2f} MB\n{text}")

@@ -141,9 +141,9 @@ def _transfer(args: argparse.Namespace, rest: list[str]) -> None:
 def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
     """Become the same command of the clone in args.clone, on this checkout's data and results."""
     if not ((folder := Path(args.clone)) / ".git").exists():
-        made = subprocess.run(["git", "clone", "-q", str(HERE), str(folder)], capture_output=True, text=True)
-        if made.returncode:
-            raise UserError(f"no clone could be made in {folder}: {made.stderr.strip()}")
+        done = subprocess.run(["git", "clone", "-q", str(HERE), str(folder)], capture_output=True, text=True)
+        if done.returncode:
+            raise UserError(f"no clone could be made in {folder}: {done.stderr.strip()}")
     given = typed(Options, combinations(rest)[0])
     words = [args.study, "--models", *args.models, "--seeds", *map(str, args.seeds), *rest]
     for key in ("data", "output"):

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import models
 from ferlab.analysis import metrics, plots
-from ferlab.data import twins
+from ferlab.data import duplicates
 from ferlab.options import Options
 from ferlab.training import augment
 from ferlab.training.batches import Batches
@@ -132,8 +132,8 @@ def train(
         RunFolder(path, enabled=runtime.rank == 0) as folder,
     ):
         report = Report(folder, options, runtime)
-        report.begin(model, describe(*sets.values(), same=(same := twins.pairs(*sets.values()))))
-        twins.refuse(same)
+        report.begin(model, describe(*sets.values(), same=(same := duplicates.between(*sets.values()))))
+        duplicates.refuse(same)
         with runtime.main_process_first():
             folder.lock()
             refuse(name, options)
@@ -160,7 +160,7 @@ def train(
         predictions, fitted = _predict(state, data, balance, interrupt)
         if runtime.rank == 0:
             seconds = earlier + time.perf_counter() - begun
-            numbers = _write(state, sets, predictions, fitted, folder, twins=same, seconds=seconds)
+            numbers = _write(state, sets, predictions, fitted, folder, duplicates=same, seconds=seconds)
             report.summary(numbers)
     runtime.leave()  # not after an error: to leave takes time, in which torchrun may silence its message
     return numbers if runtime.rank == 0 else {}
@@ -249,7 +249,7 @@ def _write(
     fitted: dict[str, float],
     folder: RunFolder,
     *,
-    twins: dict,
+    duplicates: dict,
     seconds: float,
 ) -> dict:
     """Write what a finished run's folder has; returns the numbers, which stand in its metrics.json."""
@@ -263,7 +263,7 @@ def _write(
         fitted,
         run=folder.path.name,
         reason=state.end(),
-        twins=twins,
+        duplicates=duplicates,
         cost={**cost, "wall_seconds": seconds, "peak_memory_mib": peak},
     )
     save_model(folder.path / "best_model.pth", state.state_dict(), model.state_dict(), **fitted)

@@ -50,7 +50,12 @@ from ferlab.inference.predictor import find, probabilities  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 
 # by how many degrees at most to either side, and resized by which factors
-WAYS = {"scaled": (0, (1, 4)), "tilted": (30, (1, 4)), "turned": (180, (1, 4)), "small": (10, (0.3, 0.6))}
+PLACEMENTS = {
+    "scaled": (0, (1, 4)),
+    "tilted": (30, (1, 4)),
+    "turned": (180, (1, 4)),
+    "small": (10, (0.3, 0.6)),
+}
 CUTS = ("aligned", "box", "known")
 POINTS = ("left_eye", "right_eye", "mouth")
 CROWD = 50
@@ -182,16 +187,17 @@ def measured(detector: ModuleType, faces: np.ndarray, answer: Callable | None) -
     result = {
         "own": found_again(detector, ((Image.fromarray(f), np.eye(2, 3)) for f in faces), faces, answer)
     }
-    for way, (degrees, zoom) in WAYS.items():
+    for placement, (degrees, zoom) in PLACEMENTS.items():
         rng, around = (
             np.random.default_rng(0),
             itertools.chain.from_iterable((None, e) for e in empty.values()),
         )
         around = itertools.cycle(around)
         pictures = (
-            placed(face, rng, degrees, zoom, around=next(around)) for face in tqdm(faces, way, disable=None)
+            placed(face, rng, degrees, zoom, around=next(around))
+            for face in tqdm(faces, placement, disable=None)
         )
-        result[way] = found_again(detector, pictures, faces, answer)
+        result[placement] = found_again(detector, pictures, faces, answer)
     result["crowd"] = many(detector, faces[:CROWD])
     false = {name: len(detector.find_faces(photo)) for name, photo in empty.items()}
     result["faceless"] = {
@@ -218,16 +224,16 @@ def markdown(results: dict) -> str:
     detectors = [name for name in ("now", "before") if name in results]
     titles = [f"{title}{', before' * (name == 'before')}" for name in detectors for title in COLUMNS]
     rows = [["pictures", *titles], ["---"] + ["---:"] * len(titles)]
-    for way, title in ROWS.items():
+    for placement, title in ROWS.items():
         cells = []
-        for case in (results[name][way] for name in detectors):
+        for case in (results[name][placement] for name in detectors):
             same = case.get("agreement", {}).get("aligned")
             cells += [
                 f"{case['found']} of {case['images']}" if "found" in case else "",
                 str(case["false"]),
                 f"{100 * same:.0f} %" if same is not None else "",
             ]
-        rows.append([title.format(results["now"][way]["images"]), *cells])
+        rows.append([title.format(results["now"][placement]["images"]), *cells])
     times = "; ".join(
         f"{name}: " * (len(detectors) > 1)
         + ", ".join(f"{size} {value:.3f} s" for size, value in results[name]["seconds"].items())

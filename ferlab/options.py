@@ -16,6 +16,7 @@ from pathlib import Path
 from ferlab.cli import option
 from ferlab.training.imbalance import STRATEGIES
 
+INITIALISATIONS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
 recipe, run, machine = (partial(option, role=role) for role in ("recipe", "run", "machine"))
 
 
@@ -75,6 +76,11 @@ def public(values: dict) -> dict:
     """
     paths = ("data", "output", "resume", "weights")
     return {key: Path(value).name if key in paths else value for key, value in values.items()}
+
+
+def initialisation(weights: str) -> str:
+    """What a run with this --weights begins from, as one of INITIALISATIONS."""
+    return INITIALISATIONS[{"none": 0, "imagenet": 1}.get(weights, 2)]
 
 
 def names(*roles: str) -> tuple[str, ...]:

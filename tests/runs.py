@@ -9,7 +9,7 @@ import compare
 from ferlab.analysis import metrics
 from ferlab.analysis.pages import Section
 from ferlab.analysis.runs import collect
-from ferlab.data.rafdb import CLASS_NAMES
+from ferlab.data.rafdb import CLASS_NAMES, DRAWN
 from train_function import script_options
 
 
@@ -103,11 +103,9 @@ def many(root, model, right, *, seeds=3, **more):
         make_run(root, model, seed=seed, labels=labels, predicted=predicted, **more)
 
 
-def section(root, *, drawn=False, start="from scratch") -> Section:
+def section(root, *, drawn=False, initialisation="from scratch") -> Section:
     groups, _ = collect(root, script_options)
-    return Section(
-        [group for group in groups if (group.data == "drawn faces") is drawn and group.start == start]
-    )
+    return Section([g for g in groups if (g.data == DRAWN) is drawn and g.initialisation == initialisation])
 
 
 def left_out(root) -> dict[str, str]:

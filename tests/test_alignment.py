@@ -21,13 +21,13 @@ def test_the_constants_are_those_that_were_measured():
     assert np.abs(face_detection.EYES_AND_MOUTH - means).max() <= 0.1  # pixels; about the means' own error
 
 
-@pytest.mark.parametrize("way", alignment.WAYS)
+@pytest.mark.parametrize("placement", alignment.PLACEMENTS)
 @pytest.mark.parametrize("around", [None, "scikit-learn 0"])
-def test_the_measurement_knows_the_way_back(way, around, drawn):
+def test_the_measurement_knows_the_way_back(placement, around, drawn):
     """benchmarks/alignment.py: a face put into a picture and taken back by the known way is the same face."""
     pixels = RAFDBDataset(drawn, "test").images[3].numpy().transpose(1, 2, 0)
     around = around and faceless()[around]
-    photo, to_face = placed(pixels, np.random.default_rng(1), *alignment.WAYS[way], around=around)
+    photo, to_face = placed(pixels, np.random.default_rng(1), *alignment.PLACEMENTS[placement], around=around)
     assert photo.size == (800, 600)
     corners = np.array([(0, 0), (100, 0), (0, 100), (100, 100)]) - to_face[:, 2]
     corners = corners @ np.linalg.inv(to_face[:, :2]).T
@@ -41,7 +41,7 @@ def test_the_measurement_knows_the_way_back(way, around, drawn):
     assert face is faces[1] and others == 1 and alignment.nearest(faces[:1], to_face) == (None, 1)
     known = alignment.cuts(face_detection, photo, face, to_face)[2]
     difference = np.abs(known.astype(int) - pixels.transpose(2, 0, 1))[:, 3:-3, 3:-3].mean()
-    assert difference < (4 if way != "small" else 12)
+    assert difference < (4 if placement != "small" else 12)
 
 
 def test_the_faces_table_is_written_between_its_marks(tmp_path):

@@ -9,7 +9,7 @@ from runs import left_out, make_run, many, row, run_compare, section, spread
 
 import compare
 from ferlab.analysis.runs import collect
-from ferlab.analysis.significance import words
+from ferlab.analysis.significance import describe
 from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError
 from train_function import script_options
@@ -77,7 +77,7 @@ def test_words_name_the_better_model_and_never_rank_what_the_data_cannot_tell(tm
     many(tmp_path, "ConvNet", 0.60)
     many(tmp_path, "ResNet18", 0.85)
     many(tmp_path, "VGG16", 0.85)
-    said = words(section(tmp_path).claims)
+    said = describe(section(tmp_path).claims)
     accuracy = said.splitlines()[0]
     assert "ResNet18 is better than ConvNet" in accuracy and "VGG16 is better than ConvNet" in accuracy
     assert "ConvNet is better" not in said

@@ -86,7 +86,7 @@ def test_spoiled_images_are_pixels_or_a_reason():
 
 
 def put_something_else(path: Path, draw: random.Random) -> None:
-    """In the place of a file: nothing, a folder, a link, a pipe, another file's twin."""
+    """In the place of a file: nothing, a folder, a link, a pipe, a copy of another file."""
     kind = draw.randrange(7)
     if kind == 0:
         return path.rename(path.with_name(draw.choice(("x", "\u4e2d.jpg", " .jpg", "a,b.jpg", "-1.JPG"))))

@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ferlab.analysis.pages import HEADLINE, Section, machine
-from ferlab.analysis.runs import STARTS, Group
+from ferlab.analysis.runs import Group
 from ferlab.analysis.significance import METRICS, Claim, listed
 from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
 from ferlab.analysis.tables import number
 from ferlab.data.rafdb import NAME
+from ferlab.options import INITIALISATIONS
 from models import ARCHITECTURES, NAMES, has_imagenet
 
 PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the higher or the lower mean
@@ -45,24 +46,24 @@ def answer(sections: Sequence[Section], studies: dict[str, list[Group]], *, shor
 
 
 def lacking(sections: Sequence[Section]) -> dict[str, list[str]]:
-    """The models without a finished run, by start; none is asked for that does not exist."""
-    there = {(section.start, model) for section in sections for model in section.best}
-    asked = {STARTS[0]: NAMES, STARTS[1]: [name for name in NAMES if has_imagenet(name)]}
-    return {start: [name for name in names if (start, name) not in there] for start, names in asked.items()}
+    """The models without a finished run, by initialisation; none is asked for that does not exist."""
+    there = {(section.initialisation, model) for section in sections for model in section.best}
+    asked = {INITIALISATIONS[0]: NAMES, INITIALISATIONS[1]: [name for name in NAMES if has_imagenet(name)]}
+    return {kind: [name for name in names if (kind, name) not in there] for kind, names in asked.items()}
 
 
 def _architectures(section: Section) -> list[str]:
     models = section.chosen
     if len(models) == 1:
         [(label, group)] = models.items()
-        return [f"{section.start} only {label} has run{_seeds([group])}: {_scores(group)}."]
+        return [f"{section.initialisation} only {label} has run{_seeds([group])}: {_scores(group)}."]
     said, best = [], {}
     for metric, name in METRICS.items():
         best[metric] = max(models, key=lambda label: models[label].values(metric).mean())
         first, value = best[metric], 100 * models[best[metric]].values(metric).mean()
         said.append(f"in {name} {first} ({value:.1f} %) {_against(first, section.claims, metric)}")
     return [
-        f"{section.start}{_seeds(list(models.values()))}: {'; '.join(said)}.",
+        f"{section.initialisation}{_seeds(list(models.values()))}: {'; '.join(said)}.",
         _cheapest(section, best),
         _families(section),
     ]
@@ -163,21 +164,21 @@ def _series(study: Study, label: str, settings: dict[object, Group], *, short: b
 
 
 def _time(sections: Sequence[Section]) -> list[str]:
-    """Training minutes of one seed, median, by start and by machine."""
+    """Training minutes of one seed, median, by initialisation and by machine."""
     places = defaultdict(list)
     for section in sections:
         for label, group in section.chosen.items():
             if seconds := group.cost("train_seconds"):
                 where = listed(list(dict.fromkeys(map(machine, group.runs))))
-                places[section.start, where].append(f"{label} {number(seconds / 60)} min")
+                places[section.initialisation, where].append(f"{label} {number(seconds / 60)} min")
     return [
-        f"training one seed {start} takes {', '.join(times)} on {where}."
-        for (start, where), times in places.items()
+        f"training one seed {kind} takes {', '.join(times)} on {where}."
+        for (kind, where), times in places.items()
     ]
 
 
 def _missing(sections: Sequence[Section], told: dict[str, dict]) -> str:
-    gaps = [f"{start} {listed(names)}" for start, names in lacking(sections).items() if names]
+    gaps = [f"{kind} {listed(names)}" for kind, names in lacking(sections).items() if names]
     for name, study in STUDIES.items():
         rest = [model for model in NAMES if model not in told[name]]
         if rest:

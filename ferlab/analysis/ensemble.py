@@ -33,8 +33,9 @@ def ensembles(groups: Sequence[Group]) -> list[Ensemble]:
     """Of all groups (one for each model), and of the best three on val where there are more; none of one."""
     if len(groups) < 2:
         return []
-    made = [Ensemble(f"Ensemble of {len(groups)}", groups)]
+    found = [Ensemble(f"Ensemble of {len(groups)}", groups)]
     if len(groups) > BEST:
         best = sorted(groups, key=lambda group: -group.val_macro_f1)[:BEST]
-        made.append(Ensemble(f"Ensemble of the best {BEST} on val ({listed([g.model for g in best])})", best))
-    return made
+        models = listed([group.model for group in best])
+        found.append(Ensemble(f"Ensemble of the best {BEST} on val ({models})", best))
+    return found

@@ -1,6 +1,6 @@
 """A section of a results page: the groups of runs that may stand beside each other, as tables and pictures.
 
-section = Section(groups); section.parts(); section.pictures()     # runs of one start, one test set
+section = Section(groups); section.parts(); section.pictures()     # of one initialisation, one test set
 """
 
 import csv
@@ -14,11 +14,12 @@ import numpy as np
 from ferlab.analysis import coverage, flipped, plots, significance
 from ferlab.analysis.ensemble import Ensemble, ensembles
 from ferlab.analysis.metrics import SCORES, reliability
-from ferlab.analysis.runs import STARTS, Group, Result
-from ferlab.analysis.significance import bootstrap, interval, words
+from ferlab.analysis.runs import Group, Result
+from ferlab.analysis.significance import bootstrap, describe, interval
 from ferlab.analysis.tables import Table, number, percent
 from ferlab.data.rafdb import NAME, prefix
 from ferlab.errors import UserError
+from ferlab.options import INITIALISATIONS
 
 OTHER = {"weighted_f1": "Weighted F1", "top2": "Top-2", "top3": "Top-3", "ece": "ECE"}
 HEADLINE = ("accuracy", "balanced_accuracy")
@@ -65,7 +66,8 @@ class Section:
     """What there is to say about groups of runs on one test set that started alike."""
 
     def __init__(self, groups: list[Group]) -> None:
-        self.groups, self.start, self.dataset = groups, groups[0].start, groups[0].data
+        self.groups, self.dataset = groups, groups[0].data
+        self.initialisation = groups[0].initialisation
         self.labels = groups[0].first.labels
         self.class_names = groups[0].first.class_names
         self.counts = np.bincount(self.labels, minlength=len(self.class_names))
@@ -107,17 +109,18 @@ class Section:
             _cost(self.groups),
             _recipes(self.groups),
         ]
-        about = f", models {self.start}{'' if self.dataset == NAME else f' on {self.dataset}'}."
+        about = f", models {self.initialisation}{'' if self.dataset == NAME else f' on {self.dataset}'}."
         first, *rest = (table._replace(caption=table.caption.rstrip(".") + about) for table in tables)
-        said = [words(self.claims)] if self.claims else []
+        said = [describe(self.claims)] if self.claims else []
         shown = [
-            f"![{PICTURES[key]}](plots/{picture_name(self.dataset, self.start, key)})" for key in PICTURES
+            f"![{title}](plots/{picture_name(self.dataset, self.initialisation, key)})"
+            for key, title in PICTURES.items()
         ]
-        return [f"## Models {self.start}", first, *said, *rest, *shown]
+        return [f"## Models {self.initialisation}", first, *said, *rest, *shown]
 
     def pictures(self) -> dict[str, bytes]:
         """Its pictures, PNG, by the names of their files."""
-        title, chosen = f"{self.data}, models {self.start}", self.chosen.items()
+        title, chosen = f"{self.data}, models {self.initialisation}", self.chosen.items()
         recalls = {label: np.mean([_values(run, "recall") for run in g.runs], axis=0) for label, g in chosen}
         bins = {}
         for label, g in chosen:
@@ -137,14 +140,16 @@ class Section:
             "reliability": png(plots.reliability, bins, title=title),
             "curves": png(plots.all_curves, logs, title=f"All runs: {title}"),
         }
-        return {picture_name(self.dataset, self.start, key): picture for key, picture in drawn.items()}
+        return {
+            picture_name(self.dataset, self.initialisation, key): picture for key, picture in drawn.items()
+        }
 
     def entries(self) -> list[dict]:
         """Its points in the picture of scores against cost."""
         return [
             {
                 "label": label,
-                "hollow": self.start == STARTS[1],
+                "hollow": self.initialisation == INITIALISATIONS[1],
                 "minutes": _cost_of(g, "train_seconds"),
                 "parameters": _cost_of(g, "parameters"),
                 "petaflops": g.petaflops,
@@ -161,9 +166,9 @@ def png(draw: Callable, *data, **options) -> bytes:
     return file.getvalue()
 
 
-def picture_name(dataset: str, start: str, key: str) -> str:
+def picture_name(dataset: str, initialisation: str, key: str) -> str:
     """The file of a section's picture, such as recall-scratch.png."""
-    short = {STARTS[0]: "scratch", STARTS[1]: "imagenet", STARTS[2]: "checkpoint"}[start]
+    short = dict(zip(INITIALISATIONS, ("scratch", "imagenet", "checkpoint")))[initialisation]
     return f"{prefix(dataset)}{key}-{short}.png"
 
 

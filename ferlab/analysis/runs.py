@@ -16,19 +16,13 @@ from ferlab.analysis import metrics, records
 from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError
 from ferlab.files import shown
-from ferlab.options import Options, names
+from ferlab.options import INITIALISATIONS, Options, initialisation, names
 from models import ARCHITECTURES, NAMES
 
 RECIPE = (*names("recipe"), "finish")  # a run that was closed early is another experiment than a whole one
 ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
 NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
-STARTS = ("from scratch", "from ImageNet weights", "from a checkpoint")  # never in one column
 Recipe = Callable[[str, Sequence[str]], Options]  # what a model's script would train with: script_options
-
-
-def start_of(weights: str) -> str:
-    """What the option --weights begins with, as one of STARTS."""
-    return STARTS[{"none": 0, "imagenet": 1}.get(weights, 2)]
 
 
 @dataclass
@@ -52,9 +46,9 @@ class Result:
         return self.numbers["data"]
 
     @property
-    def start(self) -> str:
-        """From which weights, as one of STARTS."""
-        return start_of(self.options["weights"])
+    def initialisation(self) -> str:
+        """What it began from, as one of INITIALISATIONS."""
+        return initialisation(self.options["weights"])
 
     def recipe(self, *, without: Sequence[str] = ()) -> dict:
         """The options that two runs of one recipe share."""
@@ -83,7 +77,8 @@ class Group:
     def __post_init__(self) -> None:
         self.runs.sort(key=lambda run: run.options["seed"])
         self.first = self.runs[0]
-        self.model, self.start, self.data = self.first.numbers["model"], self.first.start, self.first.data
+        self.model, self.data = self.first.numbers["model"], self.first.data
+        self.initialisation = self.first.initialisation
         changes = self.changed_options = self.first.changed_options(without=self.varied)
         self.label = f"{self.model} ({', '.join(changes)})" if changes else self.model
         self.seeds = ", ".join(str(run.options["seed"]) for run in self.runs)
@@ -149,15 +144,15 @@ def collect(
             left_out.append((name, f"tested on another test set ({images}) than the other runs"))
             continue
         data = [run.numbers[key] for key in ("model", "split_hash", "train_hash")]
-        twin = groups[json.dumps([data, run.data, run.recipe()])].setdefault(run.options["seed"], run)
-        if twin is not run:
+        same = groups[json.dumps([data, run.data, run.recipe()])].setdefault(run.options["seed"], run)
+        if same is not run:
             left_out.append(
-                (name, f"the recipe and seed of {shown(twin.folder.name)} again; a seed counts once")
+                (name, f"the recipe and seed of {shown(same.folder.name)} again; a seed counts once")
             )
-    made = [Group(list(by_seed.values()), tuple(varied)) for by_seed in groups.values()]
-    made.sort(key=lambda group: (NAMES.index(group.model), STARTS.index(group.start), group.label))
-    _tell_apart(made)
-    return made, sorted(left_out)
+    found = [Group(list(by_seed.values()), tuple(varied)) for by_seed in groups.values()]
+    found.sort(key=lambda g: (NAMES.index(g.model), INITIALISATIONS.index(g.initialisation), g.label))
+    _tell_apart(found)
+    return found, sorted(left_out)
 
 
 def _read_all(root: Path, recipe: Recipe) -> tuple[list[Result], list[tuple[str, str]]]:
@@ -187,7 +182,8 @@ def _tell_apart(groups: list[Group]) -> None:
     """Make labels unique where only the training images or the checkpoint to start from differ."""
 
     def place(group: Group) -> tuple:
-        return group.start, group.data, group.label, *(group.first.options[key] for key in group.varied)
+        varied = (group.first.options[key] for key in group.varied)
+        return group.initialisation, group.data, group.label, *varied
 
     places = [place(group) for group in groups]
     for number, (group, where) in enumerate(zip(groups, places), 1):

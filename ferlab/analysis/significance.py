@@ -2,7 +2,7 @@
 
     draws = bootstrap([predicted_a, predicted_b], labels, classes=7)    # predictions (seeds, images) of each
     claims = compare({"A": predicted_a, "B": predicted_b}, labels, draws, [("A", "B")], classes=7)
-    print(words(claims))
+    print(describe(claims))
 
 Several seeds: a resample draws test images once for all models, so that differences are paired by image, and
 for each model S - 1 of its S seeds with replacement (Rao and Wu, JASA 1988: S of S would make the spread of
@@ -173,7 +173,7 @@ def scores(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> dict[s
     return from_confusion(np.reshape(cells, (-1, classes, classes)))
 
 
-def words(claims: Sequence[Claim]) -> str:
+def describe(claims: Sequence[Claim]) -> str:
     """One Markdown bullet a metric: who is better than whom, and where there is no significant difference."""
     sentences = {
         "better": ("", "{0} is better than {1}"),

@@ -13,12 +13,13 @@ import numpy as np
 
 from ferlab.analysis import plots, records, significance
 from ferlab.analysis.metrics import SCORES
-from ferlab.analysis.runs import STARTS, Group, Recipe, Result, collect
-from ferlab.analysis.significance import Claim, bootstrap, interval, scores, words
+from ferlab.analysis.runs import Group, Recipe, Result, collect
+from ferlab.analysis.significance import Claim, bootstrap, describe, interval, scores
 from ferlab.analysis.tables import Table, percent
 from ferlab.data.rafdb import DRAWN, prefix
 from ferlab.errors import first_ten
 from ferlab.files import replace_file, shown
+from ferlab.options import INITIALISATIONS
 from ferlab.training.imbalance import STRATEGIES
 
 DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answers to smaller test images
@@ -106,7 +107,8 @@ def by_label(study: Study, groups: list[Group]) -> dict[str, dict[object, Group]
     """The groups of one model by one recipe, by their label and the setting of what the study varies."""
     series: dict[str, dict[object, Group]] = {}
     for group in groups:
-        label = group.label + ("" if group.start == STARTS[0] else f", {group.start}")
+        begun = group.initialisation
+        label = group.label if begun == INITIALISATIONS[0] else f"{group.label}, {begun}"
         series.setdefault(label, {})[group.first.options[study.option]] = group
     return series
 
@@ -152,7 +154,7 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
             list(rows.values()),
         )
         parts += [f"## {label}", table.markdown(), *notes]
-        parts += [words(claims), significance.table(claims).markdown()] if claims else []
+        parts += [describe(claims), significance.table(claims).markdown()] if claims else []
     caption = f"{title}, mean over the seeds and 95 % intervals"
     if study.axis:
         draw = partial(plots.study_lines, lines, title=caption, xlabel=study.axis)

@@ -214,7 +214,7 @@ def by_pixels(path: Path) -> tuple[Found, Callable[[str], bytes]]:
             image = Image.fromarray(pixels.reshape(side, side).astype(np.uint8))
         except ValueError:
             raise OSError("holds no square of pixels 0 to 255") from None
-        image.save(made := io.BytesIO(), "PNG", compress_level=0)
-        return made.getvalue()
+        image.save(png := io.BytesIO(), "PNG", compress_level=0)
+        return png.getvalue()
 
     return finish(rows, EXPRESSIONS[:7], read, problems, []), read

@@ -60,10 +60,10 @@ def write(model: Model, path: Path) -> None:
             Deployed(model), (faces,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("N")},),
             input_names=["faces"], output_names=["probabilities"], opset_version=OPSET, verbose=False,
         )  # fmt: skip
-    made = program.model_proto
-    onnx.helper.set_model_props(made, about(model))
-    onnx.checker.check_model(made)
-    onnx.save(made, path)
+    network = program.model_proto
+    onnx.helper.set_model_props(network, about(model))
+    onnx.checker.check_model(network)
+    onnx.save(network, path)
 
 
 def about(model: Model) -> dict[str, str]:

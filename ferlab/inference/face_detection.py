@@ -21,7 +21,7 @@ MAX_PIXELS, MAX_BYTES = 64_000_000, 64 << 20  # of a photo: a phone's 50 megapix
 # pixels of the longer side of the photo, of its turned copies and of a stream's frame in the detector
 LONGEST, TURNED, STREAM, SHORTEST = 1280, 360, 288, 256
 CHECK = 224  # the square in which a candidate is looked at again
-LOOKS = (140, 1), (175, -1), (140, -1)  # RAF-DB's square in it, and whether it is mirrored: -1
+CROPS = (140, 1), (175, -1), (140, -1)  # RAF-DB's square in it, and whether it is mirrored: -1
 MAYBE, SURE = 0.3, 0.85  # probability of a candidate, and of a face
 RAFDB = re.compile(r"(^|/)((train|test)_\d+_aligned\.\w+|(DATASET/(train|test)/[1-7]|Image/aligned)/[^/]+)$")
 TURNS = range(0, 360, 60)  # degrees anticlockwise; the detector itself stands tilts of about 30
@@ -83,7 +83,7 @@ def locate(photo: Image.Image, *, upright: bool = False) -> list[tuple[np.ndarra
     found: list[tuple[np.ndarray, tuple]] = []
     for candidate in _candidates(photo, upright):
         if not any(_one_face(candidate, points) for points, _ in found):
-            face = _check(photo, candidate, LOOKS[:2] if upright else LOOKS)
+            face = _check(photo, candidate, CROPS[:2] if upright else CROPS)
             if face and not any(_overlap(face[1], box) for _, box in found):
                 found.append(face)
     return sorted(found, key=lambda face: face[1])
@@ -119,21 +119,22 @@ def _resized(photo: Image.Image, longest: int) -> Image.Image:
     return photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.1)
 
 
-def _check(photo: Image.Image, points: np.ndarray, looks: tuple) -> tuple[np.ndarray, tuple] | None:
+def _check(photo: Image.Image, points: np.ndarray, crops: tuple) -> tuple[np.ndarray, tuple] | None:
     """Points (3, 2) and box, in the photo's pixels, of the face that stands upright in the middle of the
     square that is cut out by `points`, and of the next one that is cut out by those found in it, as the means
-    over all `looks`; None where that is not sure.
+    over all `crops`; None where that is not sure.
     """
     seen = []
-    for side, mirror in looks:
+    for side, mirror in crops:
         to_photo = _similarity((EYES_AND_MOUTH - SIDE / 2) * (side / SIDE), points)
         to_photo[:, 0] *= mirror
         to_photo[:, 2] -= to_photo[:, :2].sum(1) * CHECK / 2
         square = _cut(photo, to_photo, CHECK, "grey")
-        for box, face, score in zip(*detect(square, 1 - len(looks) * (1 - SURE))):  # less is never enough
+        steep = 2 if seen else 1  # the first cut is by the candidate's points, which may be off by 45 degrees
+        for box, face, score in zip(*detect(square, 1 - len(crops) * (1 - SURE))):  # less is never enough
             eyes, down = face[1] - face[0], face[2] - face[:2].mean(0)
             central = np.abs(face.mean(0) - CHECK / 2).max() < side / 4
-            if central and abs(eyes[1]) < eyes[0] / 2 and abs(down[0]) < down[1] / 2:
+            if central and abs(eyes[1]) < eyes[0] / steep and abs(down[0]) < down[1] / steep:
                 middle, half = box.reshape(2, 2).mean(0), (box[2:] - box[:2]) / 2 * np.hypot(*to_photo[:, 0])
                 middle = _moved(middle, to_photo)
                 points = _moved(face if mirror > 0 else face[[1, 0, 2]], to_photo)

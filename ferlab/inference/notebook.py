@@ -22,6 +22,7 @@ from ferlab.errors import UserError
 from ferlab.inference.photos import faces_in
 from ferlab.inference.predictor import trained
 from ferlab.inference.recognizer import Recognizer
+from ferlab.options import initialisation
 from models import ARCHITECTURES
 
 LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space: nowrap"}]
@@ -118,9 +119,11 @@ def overview(found: Sequence[TrainedModel]) -> Styler:
             checkpoint = recognizer.models[0].checkpoint
             kind = checkpoint["data"]
             kind += ": says nothing about real ones" if kind == "drawn faces" else ""
-            best = checkpoint["best"]
-            rows[model] = [file.parent.name, _start(checkpoint), f"{100 * best['macro_f1']:.1f}", kind]
-    frame = pd.DataFrame.from_dict(rows, "index", columns=["run", "start", "val macro-F1, %", "trained on"])
+            begun = initialisation(checkpoint["options"].get("weights", "none"))
+            score = f"{100 * checkpoint['best']['macro_f1']:.1f}"
+            rows[model] = [file.parent.name, begun, score, kind]
+    columns = ["run", "initialisation", "val macro-F1, %", "trained on"]
+    frame = pd.DataFrame.from_dict(rows, "index", columns=columns)
     return frame.style.set_table_styles(LEFT)  # a bare frame would cut the commands short
 
 
@@ -204,8 +207,3 @@ def _largest(name: str) -> Tensor:
         raise UserError(f"{name}: no face was found")
     largest = max(found, key=lambda face: face.box[3] - face.box[1] if face.box else 0)
     return torch.from_numpy(np.array(largest.pixels))
-
-
-def _start(checkpoint: dict) -> str:
-    weights = checkpoint["options"].get("weights", "none")
-    return {"imagenet": "ImageNet", "none": "from scratch"}.get(weights, "a checkpoint")

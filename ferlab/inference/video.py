@@ -95,8 +95,8 @@ def save(name: str, target: Path, samples: Sequence[Sample], *, topk: int = 2) -
                     writer.write(marked)
                     written += 1
         writer.release()
-        with _opened(str(temporary)) as made:
-            if made.get(cv2.CAP_PROP_FRAME_COUNT) != written:
+        with _opened(str(temporary)) as copy:
+            if copy.get(cv2.CAP_PROP_FRAME_COUNT) != written:
                 raise failed
         os.replace(temporary, target)
     except OSError:

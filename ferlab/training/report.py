@@ -13,7 +13,7 @@ from torch import nn
 from ferlab.analysis.metrics import SCORES
 from ferlab.data.rafdb import DRAWN
 from ferlab.errors import UserError
-from ferlab.options import Options, public
+from ferlab.options import Options, initialisation, public
 from ferlab.training.run_folder import RunFolder
 from ferlab.training.runtime import Runtime
 
@@ -29,7 +29,6 @@ COLUMNS = {  # of log.csv -> title, width and format on the screen, factor
     "images_per_second": ("images/s", 8, ",.0f", 1),
     "seconds": ("seconds", 7, ".1f", 1),
 }
-STARTS = {"none": "from scratch", "imagenet": "from ImageNet weights"}
 
 
 class Report:
@@ -51,11 +50,10 @@ class Report:
 
     def begin(self, model: nn.Module, found: str) -> None:
         """Say what will run on what was `found` of data."""
-        start = STARTS.get(self.options.weights, f"from {self.options.weights}")
         parameters = sum(p.numel() for p in model.parameters())
         self.say(
-            f"{model.built['name']} {start}: {parameters:,} parameters, {self.options.image_size} pixels, "
-            f"{self.runtime.describe()}\n{found}\nrun: {self.folder.path}"
+            f"{model.built['name']} {initialisation(self.options.weights)}: {parameters:,} parameters, "
+            f"{self.options.image_size} pixels, {self.runtime.describe()}\n{found}\nrun: {self.folder.path}"
             + (f"\nweights: {model.loaded}" if hasattr(model, "loaded") else "")
         )
 

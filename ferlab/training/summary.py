@@ -29,11 +29,11 @@ def summarize(
     run: str,
     reason: str,
     cost: dict,
-    twins: dict,
+    duplicates: dict,
 ) -> dict:
     """What stands in metrics.json. `sets` are the datasets and `logits` the best weights' (N, C) by split;
-    `fitted` is what was fitted on val; `reason` says why training ended; `twins` names the images that stand
-    in two splits. Test's numbers are those of its probabilities as predictions.csv has them.
+    `fitted` is what was fitted on val; `reason` says why training ended; `duplicates` names the images
+    that stand in two splits. Test's numbers are those of its probabilities as predictions.csv has them.
     """
     scores = {}
     for split, values in logits.items():
@@ -53,7 +53,7 @@ def summarize(
         **scores,
         "cost": {**cost, "train_seconds": sum(row["seconds"] for row in state.log)},
         "counts": {name: part.counts for name, part in sets.items()},
-        "twins": {key: len(names) for key, names in twins.items()},
+        "duplicates": {key: len(names) for key, names in duplicates.items()},
         "skipped_images": sets["train"].skipped,
         "repeated_images": sum(part.repeated for part in sets.values()),
         "scaled_images": sum({part.official: part.resized for part in sets.values()}.values()),

@@ -10,7 +10,7 @@ from test_train import run
 from trees import first_face
 
 import RAFDB_dataset
-from ferlab.data import twins
+from ferlab.data import duplicates
 from ferlab.errors import UserError
 from RAFDB_dataset import RAFDBDataset, describe
 
@@ -39,13 +39,13 @@ def repeated(tree) -> Path:
 
 def test_drawn_faces_have_none(drawn):
     parts = [RAFDBDataset(drawn, split) for split in SPLITS]
-    assert twins.pairs(*parts) == {"val in train": [], "test in train": [], "test in val": []}
+    assert duplicates.between(*parts) == {"val in train": [], "test in train": [], "test in val": []}
     assert "same by pixels" not in describe(*parts) and "note" not in describe(*parts)
-    assert twins.pairs(parts[0]) == {}
+    assert duplicates.between(parts[0]) == {}
 
 
 def test_rafdb_has_none(real):
-    assert not any(twins.pairs(*(RAFDBDataset(real, split) for split in SPLITS)).values())
+    assert not any(duplicates.between(*(RAFDBDataset(real, split) for split in SPLITS)).values())
 
 
 @pytest.mark.parametrize("label, suffix", [(0, ".jpg"), (6, ".jpg"), (0, ".png")])
@@ -53,7 +53,7 @@ def test_test_images_in_train_are_refused(tree, options, monkeypatch, capsys, la
     copied = sorted((tree / "DATASET/test/4").iterdir())[:12]
     copy(tree, copied, label=label, suffix=suffix)
     parts = [RAFDBDataset(tree, split) for split in SPLITS]
-    found = twins.pairs(*parts)
+    found = duplicates.between(*parts)
     same = sorted(found["test in train"] + found["test in val"])
     assert same == [(image.name, f"copy_{number}{suffix}") for number, image in enumerate(copied)]
     said = f"12 test images are training images too, by their pixels:\n  {copied[0].name} is copy_0{suffix}"
@@ -71,7 +71,7 @@ def test_skip_bad_leaves_out_what_is_in_test_too_and_counts_it(tree, options, ca
     copy(tree, copied)
     options.data, options.skip_bad = str(tree), True
     train, val, test = RAFDB_dataset.load_splits(options)
-    assert not any(twins.pairs(train, val, test)[key] for key in ("test in train", "test in val"))
+    assert not any(duplicates.between(train, val, test)[key] for key in ("test in train", "test in val"))
     assert train.repeated + val.repeated == 12 and len(test) == 70 and len(train) + len(val) == 140
     assert not [name for name in train.names + val.names if name.startswith("copy_")]
     numbers = run(options, epochs=1)
@@ -86,7 +86,7 @@ def test_skip_bad_leaves_out_every_copy_of_a_test_image(tree, options):
     options.data, options.skip_bad = str(tree), True
     train, val, test = RAFDB_dataset.load_splits(options)
     assert train.repeated + val.repeated == 10
-    twins.refuse(twins.pairs(train, val, test))
+    duplicates.refuse(duplicates.between(train, val, test))
 
 
 def test_twins_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
@@ -96,11 +96,11 @@ def test_twins_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
         for name, image in zip(val.names, val.images)
         if any(image.equal(other) for other in train.images)
     ]
-    pairs = twins.pairs(train, val)["val in train"]
+    pairs = duplicates.between(train, val)["val in train"]
     assert [name for name, _ in pairs] == expected != []
     assert all(val.images[val.names.index(a)].equal(train.images[train.names.index(b)]) for a, b in pairs)
     numbers = run(options, data=str(repeated), epochs=1, test=False)
-    assert numbers["twins"] == {"val in train": len(expected)}
+    assert numbers["duplicates"] == {"val in train": len(expected)}
     out = capsys.readouterr().out
     assert f"; the same by pixels: {len(expected)} images of val in train; " in out
     assert "\nnote: val images are also in train (data leakage), so scores on val are too high\n" in out
@@ -113,4 +113,4 @@ def test_the_row_that_is_compared_first_is_not_enough(tree):
     image.putpixel((0, 0), (1, 2, 3))
     image.save(tree / "other.png")
     copy(tree, [tree / "other.png"], label=4, suffix=".png")
-    assert not any(twins.pairs(*(RAFDBDataset(tree, split) for split in SPLITS)).values())
+    assert not any(duplicates.between(*(RAFDBDataset(tree, split) for split in SPLITS)).values())

@@ -1,6 +1,6 @@
 """Images that stand in two splits under different names, found by their pixels: names tell of nothing.
 
-found = pairs(train, val, test)         # {"val in train": [("train_00007_aligned.jpg", "copy.jpg")], ...}
+found = between(train, val, test)       # {"val in train": [("train_00007_aligned.jpg", "copy.jpg")], ...}
 refuse(found)
 """
 
@@ -13,9 +13,9 @@ from ferlab.errors import UserError, first_ten
 SPLITS = (("val", "train"), ("test", "train"), ("test", "val"))
 
 
-def pairs(*splits) -> dict[str, list[tuple[str, str]]]:
-    """The names of the twins in any two of these RAFDBDatasets, as "val in train" and so on: each image with
-    the first one that has the same pixels. All of RAF-DB takes 0.03 s.
+def between(*splits) -> dict[str, list[tuple[str, str]]]:
+    """The names of the duplicates in any two of these RAFDBDatasets, as "val in train" and so on: each image
+    with the first one that has the same pixels. All of RAF-DB takes 0.03 s.
     """
     by_name = {part.split: part for part in splits}
     rows = {name: _rows(part.images) for name, part in by_name.items()}
