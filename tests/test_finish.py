@@ -54,6 +54,21 @@ def test_a_run_that_is_closed_early_says_so(options, capsys):
             run(options, resume="last", finish=finish)
 
 
+def test_a_trial_that_val_has_chosen_opens_its_test_set_once(options, capsys):
+    trial = run(options, test=False)
+    with pytest.raises(UserError, match="to open its test set type --resume --test"):
+        run(options, resume="last", test=False)
+    log = rows(folder(options))
+    opened = parse("ConvNet", RECIPES, ["--resume", f"{folder(options)}/last.pth", "--test"])
+    assert opened.test
+    numbers = run(options, resume="last", test=True)
+    assert "test" not in trial and numbers["test"]["n"] == 70 and numbers["val"] == trial["val"]
+    assert rows(folder(options)) == log  # nothing was trained again
+    assert Path(folder(options), "predictions.csv").exists()
+    with pytest.raises(UserError, match="its test set was opened"):
+        run(options, resume="last")
+
+
 def test_closed_runs_do_not_stand_beside_whole_ones(options):
     stopped_in_epoch_2(replace(options, seed=1))
     run(options, seed=1, resume="last", finish=True)

@@ -6,6 +6,7 @@ with RunFolder(path) as folder:
 """
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -123,12 +124,14 @@ def refuse(name: str, options) -> None:
     folder = place(name, options)
     finished, log = os.path.isfile(folder / "metrics.json"), folder / "log.csv"
     if goes_on(name, options):
-        if finished:
+        if finished and _test_opened(folder):
             raise UserError(
                 f"{folder} is finished, and its test set was opened; its numbers are in "
                 "metrics.json. For a longer run choose another --name or --seed and leave "
                 "--resume out."
             )
+        if finished and not options.test:
+            raise UserError(f"{folder} is finished; to open its test set type --resume --test.")
     elif options.overwrite:
         return
     elif finished:
@@ -149,12 +152,22 @@ def refuse(name: str, options) -> None:
         )
 
 
+def _test_opened(folder: Path) -> bool:
+    """Whether the finished run in `folder` evaluated its test set; one that cannot be read counts as if."""
+    try:
+        return "test" in json.loads((folder / "metrics.json").read_bytes())
+    except (OSError, ValueError):
+        return True
+
+
 def same_experiment(stored, options) -> None:
     """Raise UserError, naming the flags, where `options` go on with another experiment than `stored` began.
 
-    The number of epochs belongs to it: the learning rate follows a curve of that length.
+    The number of epochs belongs to it: the learning rate follows a curve of that length. A trial's test set,
+    which was shut, may be opened when val has chosen it.
     """
-    changed = [key for key in names("recipe", "run") if getattr(options, key) != getattr(stored, key)]
+    fixed = [key for key in names("recipe", "run") if key != "test" or stored.test]
+    changed = [key for key in fixed if getattr(options, key) != getattr(stored, key)]
     if changed:
         listed = ", ".join(f"{cli.flag(key)} (was {getattr(stored, key)})" for key in changed)
         early = " To end it early type --resume --finish." if {"epochs", "patience"} & set(changed) else ""

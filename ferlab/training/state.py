@@ -144,7 +144,8 @@ class TrainState:
         if "optimizer" not in found:
             raise UserError(f"{path} holds a model, not the state of a run; resume from a last.pth.")
         for key, what in SAME.items():
-            if found.get(key) != self.about[key]:
+            trial = key == "test_hash" and found.get(key) == ""  # it had no test set yet
+            if found.get(key) != self.about[key] and not trial:
                 raise UserError(
                     f"{path} was written with another {what} ({found.get(key)}, now {self.about[key]}); "
                     "resume it with the data and model it was begun with."
