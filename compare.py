@@ -65,7 +65,7 @@ def main() -> None:
         raise UserError(f"there is no folder {args.folder}; train a model first: python train_ConvNet.py")
     groups, left_out = collect(args.folder, script_options)
     studies = {
-        name: collect(args.folder / "studies" / name, script_options, varied=[study.option])[0]
+        name: collect(args.folder / "studies" / name, script_options, varied=study.varied)[0]
         for name, study in STUDIES.items()
     }
     by_data = {data: sections([g for g in groups if g.data == data]) for data in (NAME, *_others(groups))}

@@ -172,6 +172,10 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
     words = [prefix(data)[:-1]] * bool(prefix(data)) + [f"{setting}"] * bool(option) + changed
     words += ["imagenet"] * (weights != "none")
     argv += ["--name", "-".join([*words, f"seed{seed}"])]
+    for key in (
+        STUDIES[study].along if study in STUDIES else ()
+    ):  # as many steps, whatever the share of images
+        argv += [flag(key), f"{asked[key] / setting:g}"]
     output = Path(given.get("output", Options.output))
     if study == "sweep":
         argv += ["--no-test", "--output", str(output / "sweeps")]

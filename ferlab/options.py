@@ -49,10 +49,7 @@ class Options:
     seed: int = run(0, "seed of weights, order, augmentation and dropout", low=0, high=2**31)
     amp: str = run("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
     deterministic: bool = run(False, "the same numbers every time, on one machine and version")
-    test: bool = run(
-        True,
-        "open the test set at the end; --no-test for trials, --resume --test after one",
-    )
+    test: bool = run(True, "open the test set at the end; --no-test for trials, --resume --test after one")
 
     data: str = machine(
         "raf-db-dataset", "folder, .zip or table of labelled faces; or synthetic for drawn ones"

@@ -50,7 +50,8 @@ def test_a_run_is_named_by_its_setting_and_by_what_departs_from_the_recipe(tmp_p
 
     job = study._job("ConvNet", 0, [*output, "--epochs", "3", "--data", "synthetic"], "samples", 0.25)
     assert job.folder.name == "drawn-0.25-epochs3-seed0"
-    assert (job.options.train_fraction, job.options.epochs) == (0.25, 3)
+    assert (job.options.train_fraction, job.options.epochs) == (0.25, 12)  # as many steps as 3 of all images
+    assert job.options.warmup_epochs == 4 * script_options("ConvNet", []).warmup_epochs
 
     job = study._job("ResNet18", 1, [*output, "--weights", "imagenet"])
     assert job.folder == tmp_path / "ResNet18/imagenet-seed1"
@@ -98,15 +99,15 @@ def test_the_time_left_by_hand(tmp_path):
     half, whole = (study._job("ConvNet", 0, words, "samples", share) for share in (0.5, 1.0))
     other = study._job("ResNet18", 0, words, "samples", 1.0)
     assert jobs.left([half, other]) == (
-        "5 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take"
+        "10 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take"
     )
     half.folder.mkdir(parents=True)
     (half.folder / "log.csv").write_text(
         "epoch,train_loss,val_loss,val_accuracy,val_macro_f1,seconds\n1,1,1,0,0,600\n2,1,1,0,0,600\n"
     )
-    # ConvNet takes 20 min an epoch with all images: 8 more with half of them, 10 with all
-    assert jobs.left([half, whole]) == "about 4 h 40 min left"
-    assert jobs.left([half, whole, other]) == "about 4 h 40 min left, not counting 10 epochs of ResNet18"
+    # ConvNet takes 20 min an epoch with all images: 18 of 20 with half of them left, 10 with all
+    assert jobs.left([half, whole]) == "about 6 h 20 min left"
+    assert jobs.left([half, whole, other]) == "about 6 h 20 min left, not counting 10 epochs of ResNet18"
 
 
 def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:
@@ -237,11 +238,13 @@ def test_words_of_a_study_compare_with_the_first_setting_and_say_where_nothing_i
 
 def test_few_samples_stand_in_the_studys_order(tmp_path):
     for share in (0.05, 1.0, 0.25):
-        folder = make_run(tmp_path / "samples", name=f"{share}-seed0", train_fraction=share)
+        more = {"train_fraction": share, "epochs": round(60 / share), "warmup_epochs": 2 / share}
+        folder = make_run(tmp_path / "samples", name=f"{share}-seed0", **more)
         numbers = json.loads((folder / "metrics.json").read_text())
         numbers["train_hash"] = str(share)  # as it is: other images, another hash
         (folder / "metrics.json").write_text(json.dumps(numbers))
-    table = rows(write_page("samples", tmp_path, script_options)[0], "ConvNet")
+    page = write_page("samples", tmp_path, script_options)[0]
+    table = rows(page, "ConvNet, steps of 60 epochs of all images")
     assert list(table) == ["100 %", "50 %", "25 %", "10 %", "5 %"]
     assert [bool(row[0]) for row in table.values()] == [True, False, True, False, True]
 

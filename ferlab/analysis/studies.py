@@ -33,7 +33,9 @@ options that differ from the recipe of the model's script."""
 
 
 class Study(NamedTuple):
-    """What a study varies: an option of the train scripts and its settings, the first to compare with."""
+    """What a study varies: an option of the train scripts and its settings, the first to compare with;
+    `along` are options that follow from it.
+    """
 
     option: str
     settings: tuple
@@ -41,6 +43,12 @@ class Study(NamedTuple):
     title: str
     about: str
     axis: str = ""
+    along: tuple[str, ...] = ()
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """All options in which the runs of one series differ."""
+        return self.option, *self.along
 
 
 STUDIES = {
@@ -58,9 +66,10 @@ STUDIES = {
         (1.0, 0.5, 0.25, 0.1, 0.05),
         lambda share: f"{100 * share:g} %",
         "Few samples",
-        "A stratified share of the training images; a smaller share is part of every larger one. Val, test "
-        "and the number of epochs stay the same, so fewer images are fewer steps, too.",
+        "A stratified share of the training images; a smaller share is part of every larger one. Val and "
+        "test stay the same, and so does the number of steps: fewer images are seen more often.",
         "training images",
+        ("epochs", "warmup_epochs"),
     ),
     "balance": Study(
         "balance",
@@ -89,7 +98,7 @@ def write_page(name: str, root: Path, recipe: Recipe) -> list[Path]:
     Returns the pages; a kind of data without a finished run has none.
     """
     study, pages = STUDIES[name], []
-    groups, left_out = collect(root / name, recipe, varied=[study.option])
+    groups, left_out = collect(root / name, recipe, varied=study.varied)
     for data in sorted({group.data for group in groups}):
         if series := by_label(study, [group for group in groups if group.data == data]):
             page = root / f"{prefix(data)}{name}.md"
@@ -109,6 +118,9 @@ def by_label(study: Study, groups: list[Group]) -> dict[str, dict[object, Group]
     for group in groups:
         begun = group.initialisation
         label = group.label if begun == INITIALISATIONS[0] else f"{group.label}, {begun}"
+        if "epochs" in study.along:
+            whole = round(group.first.options["epochs"] * group.first.options["train_fraction"])
+            label += f", steps of {whole} epochs of all images"
         series.setdefault(label, {})[group.first.options[study.option]] = group
     return series
 
