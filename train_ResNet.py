@@ -10,7 +10,7 @@ from train_function import parse, train
 
 RECIPES = {
     "imagenet": dict(epochs=30, batch_size=64, lr=2e-4, weight_decay=0.05, warmup_epochs=2, image_size=224),
-    "none": dict(epochs=30, batch_size=64, lr=1e-3, weight_decay=0.3, warmup_epochs=2, augment=0.5,
+    "none": dict(epochs=30, batch_size=64, lr=1e-3, weight_decay=0.5, warmup_epochs=2, augment=1.0,
                  balance="sqrt-sampler", image_size=64),
 }  # fmt: skip
 
