@@ -10,8 +10,8 @@ python RAFDB_dataset.py my-faces 100                 # the same, faces of any si
 import ferlab  # noqa: F401  before torch is loaded: it words what goes wrong then
 
 # isort: split
+import argparse
 import os
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -81,13 +81,15 @@ class RAFDBDataset(Dataset):
 
     def leave_out(self, names: set[str]) -> None:
         """Forget the images of these names, and count them in `repeated`."""
-        kept = [i for i, name in enumerate(self.names) if name not in names]
+        kept, counts = [i for i, name in enumerate(self.names) if name not in names], self.counts
         if len(kept) < len(self):
             self.repeated = len(self) - len(kept)
             self.names = [self.names[i] for i in kept]
             self.labels, self.images = self.labels[kept], self.images[kept]
-        if 0 in self.counts:
-            raise UserError(f"without the images that are in test, too, a class of {self.split} is empty.")
+            if any(before and not now for before, now in zip(counts, self.counts)):
+                raise UserError(
+                    f"without the images that are also in test, a class of {self.split} is empty."
+                )
 
     @property
     def num_classes(self) -> int:
@@ -172,11 +174,15 @@ def open_source(root: str | Path | Source) -> Source:
 
 @command
 def main() -> None:
-    path, size = (sys.argv[1:] + [""])[:2]
-    size = size or "0"
-    if len(sys.argv) not in (2, 3) or path.startswith("-") or not (size.isascii() and size.isdecimal()):
-        raise UserError("usage: python RAFDB_dataset.py FOLDER_OR_ZIP_OR_TABLE [FACE_SIZE]")
-    source = open_source(path).scaled(int(size))
+    parser = argparse.ArgumentParser(description="Check a dataset: files, labels, sizes, counts, duplicates.")
+    parser.add_argument("data", help="folder, .zip or table of labelled faces; or synthetic for drawn ones")
+    parser.add_argument("face_size", nargs="?", type=int, default=0, help="scale faces of any size to N x N")
+    args = parser.parse_args()
+    if not 0 <= args.face_size <= 512:
+        raise UserError(
+            f"the face size is {args.face_size}; it must be 1 to 512, or 0 for faces as they are."
+        )
+    source = open_source(args.data).scaled(args.face_size)
     splits = [RAFDBDataset(source, split) for split in ("train", "val", "test")]
     same = duplicates.between(*splits)
     print(describe(*splits, same=same))

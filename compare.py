@@ -13,11 +13,11 @@ from pathlib import Path
 from ferlab.analysis.answer import answer, lacking
 from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.overview import overview
-from ferlab.analysis.pages import HEADLINE, PICTURES, Section, costs, machine, picture_name, png, published
+from ferlab.analysis.pages import HEADLINE, PICTURES, Section, costs, picture_name, png, published
 from ferlab.analysis.runs import Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.studies import STUDIES
-from ferlab.analysis.tables import Table, number
+from ferlab.analysis.tables import Table
 from ferlab.data.rafdb import COUNTS, DRAWN, NAME, prefix
 from ferlab.errors import UserError, command, first_ten
 from ferlab.files import read_regular, replace_file
@@ -30,16 +30,20 @@ TITLE, ON = "# Results", " on "
 MARKS = "<!-- results -->", "<!-- /results -->"
 HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval], computed from each run's
-`predictions.csv`. Checkpoints are chosen on val (macro-F1); the test set is read once a run. The intervals
+`predictions.csv`. Checkpoints are chosen on val (macro-F1); a run reads the test set once. The intervals
 resample test images and seeds, and in a paired test all models see the same images: McNemar's test and a
-paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's correction over all pairs. A model
-is called better only where the corrected p is below 0.05, the two intervals do not overlap, and both have two
-seeds or more; `significance.py` says how and why. Where a model has several recipes, the one with the
-best val macro-F1 stands for it in tests and pictures. Brackets behind a name list the options that differ
-from the recipe of its script; such runs are not in the README's table. An ensemble takes the mean of the
-probabilities, first over a model's seeds, then over the models; its interval resamples test images only, and
-it is in no paired test. Training compute counts three forward passes for an image, in proportion to the
-pixels of the epoch and to the share of patches that a ViT sees, which is an approximation."""
+paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's correction over all pairs in both
+metrics; the intervals of differences are not corrected. A model is called better only where the corrected p
+is below 0.05, the two intervals do not overlap, and both have two seeds or more; better as trained where one
+has a single seed, which ranks these networks and not the architectures; `significance.py` says how and why.
+Where a model has several recipes, the one with the best val macro-F1 stands for it in tests and pictures.
+Brackets behind a name list the options that differ from the recipe of its script; such runs are not in the
+README's table. An ensemble takes the mean of the calibrated probabilities, first over a model's seeds, then
+over the models; its interval resamples test images only, and it is in no paired test. The models' own NLL and
+ECE are of the probabilities before a temperature is applied. Times, latencies and memory are of shared
+machines, which are named: do not compare those of two. Training compute counts three forward passes for an
+image, in proportion to the pixels of the epoch and to the share of patches that a ViT sees, which is an
+approximation."""
 ON_DRAWN = (
     "**These are drawn faces, not RAF-DB: the numbers show that everything works and say nothing else.**"
 )
@@ -159,41 +163,45 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
     name = folder.resolve().name
     if not shown:
         return NO_RECIPE.format(name)
-    header, rows = ["Model", "Parameters, M", "GFLOPs"], []
+    header, rows = ["Model", "Parameters, M"], []
     for section in shown:
-        header += [*(f"{SCORES[key]} {section.initialisation}, %" for key in HEADLINE), "Minutes", "Seeds"]
+        header += [*(f"{SCORES[key]} {section.initialisation}, %" for key in HEADLINE)]
+        header += ["GFLOPs", "Pixels", "Epochs", "Seeds"]
     for model in NAMES:
         groups = [section.best.get(model) for section in shown]
         known = next(filter(None, groups), None)
-        row = [model, *(costs(known)[:2] if known else ["", ""])]
+        row = [model, costs(known)[0] if known else ""]
         for section, group in zip(shown, groups):
-            row += (
-                [*(section.score(group, key) for key in HEADLINE), minutes(group), str(len(group.runs))]
-                if group
-                else [""] * 4
-            )
+            row += _cells(section, group) if group else [""] * 6
         rows.append(row)
-    together = [section.ensembles[0] if section.ensembles else None for section in shown]
-    if any(together):
-        sizes = dict.fromkeys(str(len(section.chosen)) for section in shown if section.ensembles)
-        row = [f"Ensemble of {' / '.join(sizes)}", "", ""]
-        for section, ensemble in zip(shown, together):
-            row += [*(section.score(ensemble, key) for key in HEADLINE), "", ""] if ensemble else [""] * 4
+    for n in range(max(len(section.ensembles) for section in shown)):
+        label = " / ".join(dict.fromkeys(s.ensembles[n].label for s in shown if len(s.ensembles) > n))
+        row = [label, ""]
+        for section in shown:
+            there = len(section.ensembles) > n
+            scores = [section.score(section.ensembles[n], key) for key in HEADLINE] if there else ["", ""]
+            row += [*scores, "", "", "", ""]
         rows.append(row)
-    runs = [run for section in shown for group in section.chosen.values() for run in group.runs]
     caption = (
-        f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval]; minutes of training, "
-        f"median of one seed, on {'; '.join(dict.fromkeys(map(machine, runs)))}; empty: not run. "
+        f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval; with one seed it covers the "
+        "test images only, not another training]; pixels and epochs of training; empty: not run. "
         f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
     lines = answer(shown, studies, short=True)
     return "\n\n".join([Table(caption, header, rows).markdown(), "\n".join(lines)])
 
 
-def minutes(group: Group) -> str:
-    """Training time of one seed, the median."""
-    seconds = group.cost("train_seconds")
-    return number(None if seconds is None else seconds / 60)
+def _cells(section: Section, group: Group) -> list[str]:
+    """A model's cells in the README's table: scores, GFLOPs, pixels, epochs and the number of its seeds."""
+    options = group.first.options
+    scores = (section.score(group, key) for key in HEADLINE)
+    return [
+        *scores,
+        costs(group)[1],
+        f"{options['image_size']}",
+        f"{options['epochs']}",
+        f"{len(group.runs)}",
+    ]
 
 
 def rewritten(readme: Path, text: str) -> str:

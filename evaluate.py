@@ -83,6 +83,7 @@ def evaluate(
         "tested_on": part.kind,
         "split": part.split,
         "flip": flip,
+        "temperature": model.checkpoint.get("temperature", 1.0),  # by which the logits were divided
         "images_left_out": found.left_out,
         "scaled_images": part.resized,
         "test_hash": part.hash,
@@ -95,11 +96,10 @@ def evaluate(
         raise UserError(f"{folder} cannot be made ({error.strerror}).", code=4) from None
     title = f"{model.built['name']}, trained on {numbers['trained_on']}: {part.kind}, {part.split}"
     draw = partial(plots.confusion, numbers["test"]["confusion_matrix"], names=names, title=title)
-    write = partial(write_atomically, advice="Make room, then type the same again.")
-    write(folder / "confusion_matrix.png", draw)
+    write_atomically(folder / "confusion_matrix.png", draw)
     header, *rows = predictions_table(found.images, found.labels.tolist(), names, found.probabilities)
     for name, content in (("predictions.csv", to_csv(header, rows)), ("metrics.json", to_json(numbers))):
-        write(folder / name, lambda file: file.write(content.encode()))
+        write_atomically(folder / name, lambda file: file.write(content.encode()))
     return numbers, found
 
 
@@ -176,7 +176,12 @@ def _trained(
     if not groups:
         there = f"; there are runs on {', '.join(sorted(others))}" if others else "; train one first"
         raise UserError(f"no finished run in {results} was trained on {' or '.join(wanted)}{there}.")
-    return [((label, data), list(seeds.values())) for (label, data, _), seeds in groups.items()]
+    named = []
+    for (label, data, _), seeds in groups.items():
+        files = list(seeds.values())
+        recipes = sum(key[:2] == (label, data) for key in groups)
+        named.append(((f"{label} ({files[0].parent.name})" if recipes > 1 else label, data), files))
+    return named
 
 
 def said(numbers: dict) -> str:

@@ -33,6 +33,7 @@ from ferlab.options import Options
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.jobs import Job, check, left, say_where_they_stand, train
+from ferlab.training.report import to_csv
 from ferlab.training.runtime import start
 from models import NAMES, load
 from RAFDB_dataset import load_splits
@@ -232,10 +233,8 @@ def _test_degraded(job: Job, interrupt: Interrupt) -> None:
         batches = Batches(test.images, test.labels, model.built["image_size"], runtime, resolution=pixels)
         logits = evaluate(model, batches, check=check)["logits"]
         answers.append([names[i] for i in logits.argmax(1).tolist()])
-    lines = [["image", "label", *settings[1:]], *zip(*answers)]
-    write_atomically(
-        path, lambda file: file.write("".join(f"{','.join(map(str, line))}\n" for line in lines).encode())
-    )
+    text = to_csv(["image", "label", *settings[1:]], list(zip(*answers)))
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

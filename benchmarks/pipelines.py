@@ -104,8 +104,10 @@ def ours(case: Case) -> Pipeline:
     model = case.placed()
     net = runtime.parallel(model)
     net = torch.compile(net) if case.compile else net
-    state = TrainState(model, replace(recipe, lr=LR), runtime, {"train": data, "val": data})
-    balance, batches = Balance(recipe.balance, data.counts), case.batches(data)
+    state = TrainState(
+        model, replace(recipe, lr=LR, batch_size=case.batch), runtime, {"train": data, "val": data}
+    )
+    balance, batches = Balance(recipe.balance, data.counts, device=runtime.device), case.batches(data)
     whole = len(data) // case.batch
 
     def epoch(steps: int) -> None:

@@ -82,7 +82,7 @@ def write_readme(readme: Path, folder: Path) -> None:
 
 def between(readme: Path, marks: tuple[str, str], new: str) -> None:
     """Write `new` between the two marks in `readme`."""
-    text = readme.read_text() if readme.is_file() else ""
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     if [text.count(mark) for mark in marks] != [1, 1] or text.index(marks[0]) > text.index(marks[1]):
         raise UserError(
             f"{readme} must have {marks[0]} and {marks[1]} once each: the table goes between them."

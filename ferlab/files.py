@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from ferlab.errors import UserError
 
+ROOM = "Make room on the disk, then run the same command again."
 KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -90,10 +91,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             os.close(folder)
 
 
-RESUME = "Make room or choose another --output, then go on with --resume."
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, advice: str = RESUME) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, advice: str = ROOM) -> None:
     """`replace_file`, which raises UserError (exit code 4) with some advice where it cannot write."""
     try:
         replace_file(path, write)

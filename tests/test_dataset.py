@@ -216,6 +216,8 @@ def test_the_script_checks_data_and_exits_with_2_where_there_is_none(drawn, tmp_
     monkeypatch.setattr(sys, "argv", ["RAFDB_dataset.py", str(drawn)])
     RAFDB_dataset.main()
     assert capsys.readouterr().out == describe(*(RAFDBDataset(drawn, split) for split in SPLITS)) + "\n"
+    bare = subprocess.run([sys.executable, RAFDB_dataset.__file__], capture_output=True, text=True)
+    assert bare.returncode == 2 and "required: data" in bare.stderr and "Traceback" not in bare.stderr
     run = [sys.executable, RAFDB_dataset.__file__, tmp_path / "nowhere"]
     bad = subprocess.run(run, capture_output=True, text=True)
     assert bad.returncode == 2 and bad.stdout == ""

@@ -59,6 +59,21 @@ def test_one_path_for_every_device(monkeypatch, kind, name, precision):
         start(kind, "fp16")
 
 
+@pytest.mark.parametrize("name, index", [("auto", 0), ("cuda", 0), ("cuda:1", 1)])
+def test_one_gpu_is_named_by_its_number(monkeypatch, name, index):
+    """Where torch itself checks what set_device is given; only what its driver would do is left out."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(devices.THERE, "cuda", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append, raising=False)
+    runtime = start(name)
+    assert chosen == [index] and runtime.device == torch.device("cuda", index)
+    assert runtime.amp_dtype == torch.bfloat16 and not runtime.scaler.is_enabled()
+
+
 def test_several_processes_are_for_cpu_and_cuda(monkeypatch):
     fake(monkeypatch, "mps")
     monkeypatch.setattr("ferlab.training.runtime.launched", lambda: (0, 2))

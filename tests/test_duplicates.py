@@ -89,7 +89,23 @@ def test_skip_bad_leaves_out_every_copy_of_a_test_image(tree, options):
     duplicates.refuse(duplicates.between(train, val, test))
 
 
-def test_twins_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
+def test_skip_bad_minds_no_class_that_val_never_had(tree, options):
+    (tree / "DATASET").rename(tree.parent / "faces")
+    for name in ("train", "test"):
+        (tree.parent / "faces" / name / "2").rename(tree.parent / f"fear-{name}")
+    root = tree.parent / "faces"
+    shutil.copytree(root / "test", root / "val")
+    for path in (root / "val").rglob("*.jpg"):
+        with Image.open(path) as image:
+            image.rotate(90).save(path)
+    (tree.parent / "fear-train").rename(root / "train/2")
+    (tree.parent / "fear-test").rename(root / "test/2")
+    options.data, options.skip_bad = str(root), True
+    val = RAFDB_dataset.load_splits(options)[1]
+    assert val.counts[1] == 0 and len(val) > 0
+
+
+def test_duplicates_of_val_in_train_are_said_and_recorded(repeated, options, capsys):
     train, val = (RAFDBDataset(repeated, split) for split in ("train", "val"))
     expected = [
         name

@@ -194,4 +194,7 @@ def test_runs_of_other_classes_stand_in_rows_of_their_own(tmp_path, monkeypatch,
     data = tree(tmp_path / "c/others", ["happy", "sad", "cat"])
     called(monkeypatch, capsys, study, "transfer", "--train", "faces", "--test", data, "--output", output)
     page = (output / "studies/transfer.md").read_text()
-    assert page.count("| ConvNet | faces | others |") == 1 and "fewer than two classes are the same" in page
+    assert (
+        page.count("| ConvNet (faces-seed0) | faces | others |") == 1
+        and "fewer than two classes are the same" in page
+    )

@@ -64,7 +64,8 @@ def test_a_full_disk_leaves_the_old_file(path, trouble, reason, what):
             save(path, state(extra=torch.ones(100_000)))
     assert error.value.code == 4
     assert f"{path} could not be written" in str(error.value) and "is untouched" in str(error.value)
-    assert "--output" in str(error.value) and "--resume" in str(error.value)
+    advice = "run the same command again" if what == "text" else "--output, then resume with --resume"
+    assert advice in str(error.value)
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
 

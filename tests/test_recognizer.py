@@ -50,11 +50,16 @@ def test_the_best_by_val_macro_f1_answers(tmp_path, monkeypatch):
     result(suite, "ConvNet/seed0", 0.70)
     good = result(suite, "VGG16/seed1", 0.75)
     result(suite, "ResNet18/seed0", None)  # still running
+    result(suite, "ResNet18/fer2013-seed1", None)
+    result(suite, "ResNet18/rerun-drawn-seed0", None)
     assert best() == good
     (good.parent / "metrics.json").write_text("[")
     assert best().parent.parent.name == "ConvNet"
     own = result(here, "ViT-mod/seed0", None)
     assert best() == own.relative_to(here)
+    finished = result(tmp_path / "else", "ConvNet/fer2013-seed0", 0.5, data="fer2013")
+    result(tmp_path / "else", "ConvNet/fer2013-seed1", None)
+    assert predictor.trained(results=tmp_path / "else/results") == finished
 
 
 def test_three_lines(photo, run):

@@ -1,16 +1,18 @@
 """What the finished runs say about the questions of the project, in words made from the numbers.
 
-print("\n".join(answer(sections, {"balance": groups})))          # five Markdown bullets
+print("\n".join(answer(sections, {"balance": groups})))          # Markdown bullets
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
+
 from ferlab.analysis.pages import HEADLINE, Section, machine
 from ferlab.analysis.runs import Group
 from ferlab.analysis.significance import METRICS, Claim, listed
 from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
-from ferlab.analysis.tables import number
+from ferlab.analysis.tables import number, points
 from ferlab.data.rafdb import NAME
 from ferlab.options import INITIALISATIONS
 from models import ARCHITECTURES, NAMES, has_imagenet
@@ -18,27 +20,34 @@ from models import ARCHITECTURES, NAMES, has_imagenet
 PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the higher or the lower mean
     ("better", True): "is better than {}",
     ("better", False): "is worse than {}",
-    ("one seed", True): "is better than {} with one seed (the networks, not the architectures)",
-    ("one seed", False): "is worse than {} with one seed (the networks, not the architectures)",
-    ("overlap", True): "is not ranked against {} (the tests see it ahead, but the intervals overlap)",
-    ("overlap", False): "is not ranked against {} (the tests see it behind, but the intervals overlap)",
-    ("no difference", True): "does not differ significantly from {}",
-    ("no difference", False): "does not differ significantly from {}",
+    ("better as trained", True): "is better as trained than {}",
+    ("better as trained", False): "is worse as trained than {}",
+    ("overlap", True): "is not ranked before {} (the tests see a difference, but the intervals overlap)",
+    ("overlap", False): "is not ranked behind {} (the tests see a difference, but the intervals overlap)",
+    ("not significant", True): "does not differ significantly from {}",
+    ("not significant", False): "does not differ significantly from {}",
 }
+AS_TRAINED = "As trained: one of the two has one seed, which ranks these networks and not the architectures."
 NOT_RUN = "not run yet."
 
 
 def answer(sections: Sequence[Section], studies: dict[str, list[Group]], *, short: bool = False) -> list[str]:
-    """One bullet each: architectures, low resolution, class imbalance, few samples, time and what is missing.
+    """One bullet each: architectures, families, compute, the three studies, time, and what is missing.
 
     sections: of runs on RAF-DB; studies: their runs by the study's name. A short answer leaves out which
     settings of a study could not be ranked.
     """
     told = {name: _study(name, studies.get(name, []), short=short) for name in STUDIES}
-    lines = {"Architectures": [text for section in sections for text in _architectures(section)]}
+    many = [section for section in sections if len(section.chosen) > 1]
+    lines = {
+        "Architectures": [_architectures(section) for section in sections],
+        "Convolution or transformer": [_families(section) for section in many],
+        "Training compute": [_cheapest(section) for section in many],
+    }
     for name in ("resolution", "balance", "samples"):
         lines[STUDIES[name].title] = [text for texts in told[name].values() for text in texts]
-    lines["Time, and what has not run"] = [*_time(sections), _missing(sections, told)]
+    lines["Time"] = _time(sections)
+    lines["Not run"] = _missing(sections, told)
     return [
         f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
         for question, texts in lines.items()
@@ -52,55 +61,82 @@ def lacking(sections: Sequence[Section]) -> dict[str, list[str]]:
     return {kind: [name for name in names if (kind, name) not in there] for kind, names in asked.items()}
 
 
-def _architectures(section: Section) -> list[str]:
+def _architectures(section: Section) -> str:
     models = section.chosen
     if len(models) == 1:
         [(label, group)] = models.items()
-        return [f"{section.initialisation} only {label} has run{_seeds([group])}: {_scores(group)}."]
-    said, best = [], {}
+        return f"{section.initialisation} only {label} has run{_seeds([group])}: {_scores(group)}."
+    highest, compared = {}, {}
     for metric, name in METRICS.items():
-        best[metric] = max(models, key=lambda label: models[label].values(metric).mean())
-        first, value = best[metric], 100 * models[best[metric]].values(metric).mean()
-        said.append(f"in {name} {first} ({value:.1f} %) {_against(first, section.claims, metric)}")
-    return [
-        f"{section.initialisation}{_seeds(list(models.values()))}: {'; '.join(said)}.",
-        _cheapest(section, best),
-        _families(section),
-    ]
+        best = _best(section, metric)
+        highest.setdefault(best, []).append(f"{100 * models[best].values(metric).mean():.1f} % {name}")
+        compared[name] = f"{best} {_against(best, section.claims, metric, list(models))}"
+    leading = [f"{label} with {listed(scores)}" for label, scores in highest.items()]
+    trained = any(claim.conclusion == "better as trained" for claim in section.claims)
+    return (
+        f"{section.initialisation}{_seeds(list(models.values()))}, highest: {listed(leading)}. "
+        f"{_joined(compared)}.{f' {AS_TRAINED}' if trained else ''}"
+    )
+
+
+def _best(section: Section, metric: str) -> str:
+    """The model with the highest mean."""
+    return max(section.chosen, key=lambda label: section.chosen[label].values(metric).mean())
 
 
 def _against(
-    name: str, claims: Sequence[Claim], metric: str, *, short: bool = False, show: str = "{}"
+    name: str,
+    claims: Sequence[Claim],
+    metric: str,
+    others: Sequence[str],
+    *,
+    short: bool = False,
+    show: str = "{}",
 ) -> str:
-    """What the paired tests allow to say of `name` and those that it was compared with, one clause a kind.
+    """What the paired tests allow to say of `name` and those of `others` that it was compared with, in their
+    order, one clause a kind.
 
     short: only what is ranked.
     """
     found = defaultdict(list)
     for claim in claims:
-        ranked = claim.conclusion in ("better", "one seed")
+        ranked = claim.conclusion in ("better", "better as trained")
         if claim.metric == metric and name in claim[1:3] and (ranked or not short):
             higher = claim.first == name
-            other = claim.second if higher else claim.first
-            found[PHRASES[claim.conclusion, higher]].append(show.format(other))
-    said = [phrase.format(listed(others)) for phrase, others in found.items()]
+            found[PHRASES[claim.conclusion, higher]].append(claim.second if higher else claim.first)
+    said = [
+        phrase.format(listed([show.format(other) for other in sorted(some, key=list(others).index)]))
+        for phrase, some in found.items()
+    ]
     return listed(said) if said else "is ranked with no other"
 
 
-def _cheapest(section: Section, best: dict[str, str]) -> str:
+def _gap(name: str, other: str, claims: Sequence[Claim], metric: str) -> str:
+    """By how many points `name` is above `other` in the metric, with the paired difference's interval."""
+    [claim] = [claim for claim in claims if claim.metric == metric and {name, other} == set(claim[1:3])]
+    if claim.first == name:
+        return points(claim.difference, (claim.low, claim.high))
+    return points(-claim.difference, (-claim.high, -claim.low))
+
+
+def _cheapest(section: Section) -> str:
     """The least training compute among the best and what does not differ significantly from it."""
-    cheapest = {}
+    found = {}
     for metric, name in METRICS.items():
-        level = {best[metric]} | {
+        best = _best(section, metric)
+        level = [best] + [
             label
             for claim in section.claims
-            if claim.conclusion == "no difference" and claim.metric == metric and best[metric] in claim[1:3]
+            if claim.conclusion == "not significant" and claim.metric == metric and best in claim[1:3]
             for label in claim[1:3]
-        }
+        ]
         label = min(level, key=lambda label: section.chosen[label].petaflops)
-        cheapest[name] = f"{label} ({number(section.chosen[label].petaflops)} petaFLOPs)"
+        gap = "" if label == best else f", {_gap(label, best, section.claims, metric)} points"
+        costs = [f"{one} {number(section.chosen[one].petaflops)}" for one in dict.fromkeys([label, best])]
+        found[name] = f"{' against '.join(costs)} petaFLOPs{gap}"
+    each = "; ".join(f"in {name} {text}" for name, text in found.items())
     return (
-        f"Least training compute among the best and those not significantly different: {_joined(cheapest)}."
+        f"{section.initialisation}, the least of the highest and those not significantly different: {each}."
     )
 
 
@@ -114,9 +150,10 @@ def _families(section: Section) -> str:
     if len(families) < 2:
         return f"No {'transformer' if True in families else 'convolutional network'} has run yet."
     (ours, _), (other, _) = families[True], families[False]
-    claims = [claim for claim in section.claims if {ours, other} == set(claim[1:3])]
-    said = {name: f"{ours} {_against(ours, claims, metric)}" for metric, name in METRICS.items()}
-    return f"Convolution or transformer, the best of each on val: {_joined(said)}."
+    gaps = [f"{_gap(ours, other, section.claims, metric)} in {name}" for metric, name in METRICS.items()]
+    return (
+        f"{section.initialisation}, the best of each on val: {ours} against {other} {listed(gaps)} (points)."
+    )
 
 
 def _joined(by_metric: dict[str, str]) -> str:
@@ -137,54 +174,63 @@ def _study(name: str, found: list[Group], *, short: bool) -> dict[str, list[str]
 
 
 def _series(study: Study, label: str, settings: dict[object, Group], *, short: bool) -> str:
+    """The scores of a study's series: of all settings where they lie on an axis, else of the first and of the
+    best on val; and what the tests say of the first.
+    """
     first = next(iter(settings.values())).first
     cells = [cell for cell in make_cells(study, label, settings)[0] if cell.line == label]
-    claims, base = (
-        tested(cells, first.labels, classes=len(first.class_names))[1],
-        study.name(study.settings[0]),
-    )
+    claims = tested(cells, first.labels, classes=len(first.class_names))[1]
     ran = [setting for setting in study.settings if setting in settings]
-    last = ran[-1] if study.axis else max(ran, key=lambda setting: settings[setting].val_macro_f1)
     show = "{} of the images" if study.option == "train_fraction" else "{}" if study.axis else "`{}`"
+    best = max(ran, key=lambda setting: settings[setting].val_macro_f1)
     values = [
         f"{_scores(settings[setting])} with {show.format(study.name(setting))}"
-        for setting in dict.fromkeys([ran[0], last])
+        for setting in (ran if study.axis else dict.fromkeys([ran[0], best]))
     ]
-    if not study.axis and last != ran[0]:
+    if not study.axis and best != ran[0]:
         values[-1] += ", the best on val"
-    said = (
-        [
-            f"in {name} {show.format(base)} {_against(base, claims, metric, short=short, show=show)}"
-            for metric, name in METRICS.items()
-        ]
-        if claims
-        else ["nothing to compare yet"]
-    )
-    return f"{label}{_seeds(list(settings.values()))}: {', '.join(values)}; {'; '.join(said)}."
+    base, names = study.name(study.settings[0]), [study.name(setting) for setting in study.settings]
+    said = {
+        name: f"{show.format(base)} {_against(base, claims, metric, names, short=short, show=show)}"
+        for metric, name in METRICS.items()
+    }
+    compared = _joined(said) if claims else "nothing to compare yet"
+    return f"{label}{_seeds(list(settings.values()))}: {', '.join(values)}; {compared}."
 
 
 def _time(sections: Sequence[Section]) -> list[str]:
-    """Training minutes of one seed, median, by initialisation and by machine."""
-    places = defaultdict(list)
+    """Training minutes of one seed, the median of those on one machine, by initialisation and by machine."""
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
     for section in sections:
         for label, group in section.chosen.items():
-            if seconds := group.cost("train_seconds"):
-                where = listed(list(dict.fromkeys(map(machine, group.runs))))
-                places[section.initialisation, where].append(f"{label} {number(seconds / 60)} min")
+            by_machine = defaultdict(list)
+            for run in group.runs:
+                if seconds := run.numbers["cost"]["train_seconds"]:
+                    by_machine[machine(run)].append(seconds / 60)
+            for where, minutes in by_machine.items():
+                places[section.initialisation, where].append(f"{label} {number(float(np.median(minutes)))}")
     return [
-        f"training one seed {kind} takes {', '.join(times)} on {where}."
+        f"minutes for one seed {kind} on {where}: {', '.join(times)}."
         for (kind, where), times in places.items()
     ]
 
 
-def _missing(sections: Sequence[Section], told: dict[str, dict]) -> str:
-    gaps = [f"{kind} {listed(names)}" for kind, names in lacking(sections).items() if names]
+def _missing(sections: Sequence[Section], told: dict[str, dict]) -> list[str]:
+    pretrained = [name for name in NAMES if has_imagenet(name)]
+    gaps = [
+        f"{kind} any model" if names in (list(NAMES), pretrained) else f"{kind} {listed(names)}"
+        for kind, names in lacking(sections).items()
+        if names
+    ]
     for name, study in STUDIES.items():
         rest = [model for model in NAMES if model not in told[name]]
+        run = [model for model in NAMES if model in told[name]]
         if rest:
-            which = "any model" if len(rest) == len(NAMES) else listed(rest)
+            which = (
+                listed(rest) if len(rest) < len(run) else f"any model{f' but {listed(run)}' if run else ''}"
+            )
             gaps.append(f"{study.title.lower()} with {which}")
-    return f"Not run: {'; '.join(gaps)}." if gaps else "Everything has run."
+    return [f"{'; '.join(gaps)}."] if gaps else ["nothing is missing."]
 
 
 def _scores(group: Group) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ferlab.analysis.metrics import scaled
 from ferlab.analysis.tables import Table, percent
 
 COVERAGES = 1.0, 0.95, 0.9, 0.8, 0.7, 0.5
 CAPTION = (
     "Accuracy in % on the share of the test images that a model is surest of, by its highest probability "
     "(Geifman and El-Yaniv, Selective Classification for Deep Neural Networks, NeurIPS 2017), and from which "
-    "probability on these are, mean over the seeds: `predict.py --min-confidence` leaves the others unsure"
+    "probability on these are, mean over the seeds whose temperature is known: `predict.py --min-confidence` "
+    "leaves the others unsure"
 )
 
 
@@ -38,15 +38,13 @@ def table(groups: Sequence) -> Table:
     header = ["Model", *(f"{100 * share:.0f} %" for share in COVERAGES)]
     rows = []
     for group in groups:
-        temperatures = [run.numbers.get("temperature", 1.0) for run in group.runs]  # as predict.py applies it
-        found = [
-            selective(scaled(run.probabilities, temperature), run.labels)
-            for run, temperature in zip(group.runs, temperatures)
-        ]
+        found = [selective(run.calibrated, run.labels) for run in group.runs]
         cells = []
         for share in COVERAGES:
-            accuracies, lowest = (np.array(values) for values in zip(*(one[share] for one in found)))
-            at = "" if share == 1 else f" (from {lowest.mean():.2f})"
+            accuracies = np.array([one[share][0] for one in found])
+            known = [one for one, run in zip(found, group.runs) if "temperature" in run.numbers]
+            lowest = [one[share][1] for one in known]
+            at = f" (from {np.mean(lowest):.2f})" if lowest and share < 1 else ""
             cells.append(percent(accuracies, digits=1) + at)
         rows.append([group.label, *cells])
     return Table(CAPTION, header, rows)

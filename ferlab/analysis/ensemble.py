@@ -15,12 +15,14 @@ BEST = 3  # so many models make the small ensemble
 
 
 class Ensemble:
-    """The mean over models of the mean over each model's seeds; its numbers are named as a Group's."""
+    """The mean over models of the mean over each model's seeds, of calibrated probabilities, as predict.py
+    takes it; its numbers are named as a Group's.
+    """
 
     def __init__(self, label: str, groups: Sequence[Group]) -> None:
         self.label, self.seeds = label, f"{sum(len(group.runs) for group in groups)} runs"
-        models = [np.mean([run.probabilities for run in group.runs], axis=0) for group in groups]
-        probabilities = np.mean(models, axis=0)  # (N, 7); a model with more seeds counts no more
+        models = [np.mean([run.calibrated for run in group.runs], axis=0) for group in groups]
+        probabilities = np.mean(models, axis=0)  # (N, C); a model with more seeds counts no more
         self.test = metrics.report(probabilities, groups[0].first.labels, groups[0].first.class_names)
         self.predicted = probabilities.argmax(1)[None]  # (1, N)
 

@@ -15,11 +15,11 @@ from ferlab.analysis import coverage, flipped, plots, significance
 from ferlab.analysis.ensemble import Ensemble, ensembles
 from ferlab.analysis.metrics import SCORES, reliability
 from ferlab.analysis.runs import Group, Result
-from ferlab.analysis.significance import bootstrap, describe, interval
+from ferlab.analysis.significance import bootstrap, interval
 from ferlab.analysis.tables import Table, number, percent
 from ferlab.data.rafdb import NAME, prefix
 from ferlab.errors import UserError
-from ferlab.options import INITIALISATIONS
+from ferlab.options import INITIALISATIONS, names
 
 OTHER = {"weighted_f1": "Weighted F1", "top2": "Top-2", "top3": "Top-3", "ece": "ECE"}
 HEADLINE = ("accuracy", "balanced_accuracy")
@@ -32,20 +32,6 @@ COSTS = {
     "peak_memory_mib": "Peak memory, MiB",
 }
 SCALE = {"parameters": 1e-6, "train_seconds": 1 / 60}
-RECIPE = (
-    "epochs",
-    "batch_size",
-    "lr",
-    "weight_decay",
-    "warmup_epochs",
-    "image_size",
-    "start_size",
-    "patch_keep",
-    "balance",
-    "label_smoothing",
-    "augment",
-    "ema",
-)
 PUBLISHED = {
     "model": "Model",
     "pretraining": "Pretraining",
@@ -111,12 +97,11 @@ class Section:
         ]
         about = f", models {self.initialisation}{'' if self.dataset == NAME else f' on {self.dataset}'}."
         first, *rest = (table._replace(caption=table.caption.rstrip(".") + about) for table in tables)
-        said = [describe(self.claims)] if self.claims else []
         shown = [
             f"![{title}](plots/{picture_name(self.dataset, self.initialisation, key)})"
             for key, title in PICTURES.items()
         ]
-        return [f"## Models {self.initialisation}", first, *said, *rest, *shown]
+        return [f"## Models {self.initialisation}", first, *rest, *shown]
 
     def pictures(self) -> dict[str, bytes]:
         """Its pictures, PNG, by the names of their files."""
@@ -268,5 +253,14 @@ def _cost(groups: list[Group]) -> Table:
 
 
 def _recipes(groups: list[Group]) -> Table:
-    rows = [[g.label, *(f"{g.first.options[key]}" for key in RECIPE)] for g in groups]
-    return Table("Recipes", ["Model", *(key.replace("_", " ").capitalize() for key in RECIPE)], rows)
+    """A row for each option of the recipes, a column for each group."""
+    rows = [
+        [key.replace("_", " ").capitalize(), *(_plain(group.first.options[key]) for group in groups)]
+        for key in names("recipe")
+        if key != "weights"
+    ]
+    return Table("Recipes", ["Option", *(group.label for group in groups)], rows)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"

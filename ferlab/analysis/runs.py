@@ -20,7 +20,6 @@ from ferlab.options import INITIALISATIONS, Options, initialisation, names
 from models import ARCHITECTURES, NAMES
 
 RECIPE = (*names("recipe"), "finish")  # a run that was closed early is another experiment than a whole one
-ADDED = {"start_size": 0, "patch_keep": 1.0, "test": True}  # as runs older than the option had it
 NO_MODELS = ("studies", "sweeps", "plots")  # folders that hold no runs to compare
 Recipe = Callable[[str, Sequence[str]], Options]  # what a model's script would train with: script_options
 
@@ -41,6 +40,13 @@ class Result:
     test: dict
 
     @property
+    def calibrated(self) -> np.ndarray:
+        """The probabilities (N, C) as predict.py gives them, by the temperature that was fitted on val; runs
+        older than that have none.
+        """
+        return metrics.scaled(self.probabilities, self.numbers.get("temperature", 1.0))
+
+    @property
     def data(self) -> str:
         """The dataset that it saw: "RAF-DB", "drawn faces", or another one's name."""
         return self.numbers["data"]
@@ -55,12 +61,12 @@ class Result:
         return {key: self.options[key] for key in sorted(RECIPE) if key not in without}
 
     def changed_options(self, *, without: Sequence[str] = ()) -> list[str]:
-        """Where it differs from the script's recipe, such as "10 of 40 epochs" or "balance focal"."""
+        """Where it differs from the script's recipe, such as "10 epochs instead of 40" or "balance focal"."""
         found = []
         for key, value in self.recipe(without=(*without, "weights")).items():
             default = self.of_script.get(key, value)
             if key == "epochs" and value != default:
-                found.insert(0, f"{value} of {default} epochs" if value < default else f"{value} epochs")
+                found.insert(0, f"{value} epochs instead of {default}")
             elif value != default:
                 found.append(f"{key.replace('_', ' ')} {value}")
         return found
@@ -208,7 +214,7 @@ def _read(folder: Path, recipe: Recipe) -> Result:
     """The run in `folder`; ValueError with the reason where it cannot be used."""
     if folder.parent.name not in NAMES:
         raise ValueError(f"{shown(folder.parent.name)} is no model of this suite")
-    options = {**ADDED, **records.options(folder)}
+    options = {**vars(Options()), **records.options(folder)}  # older runs lack newer options
     if not (folder / "metrics.json").exists():
         done = len(records.log(folder)) if (folder / "log.csv").exists() else 0
         raise ValueError(f"unfinished: {done} of {options['epochs']} epochs")
@@ -224,7 +230,6 @@ def _read(folder: Path, recipe: Recipe) -> Result:
         raise ValueError(f"there is no {ARCHITECTURES[model].script} to tell its recipe") from None
     except UserError as error:
         raise ValueError(str(error)) from None
-    options = {**of_script, **options}
     if options["image_size"] < 1:
         raise ValueError("options.json has no image_size")
     log = records.log(folder)

@@ -2,7 +2,7 @@
 
     draws = bootstrap([predicted_a, predicted_b], labels, classes=7)    # predictions (seeds, images) of each
     claims = compare({"A": predicted_a, "B": predicted_b}, labels, draws, [("A", "B")], classes=7)
-    print(describe(claims))
+    print(table(claims).markdown())
 
 Several seeds: a resample draws test images once for all models, so that differences are paired by image, and
 for each model S - 1 of its S seeds with replacement (Rao and Wu, JASA 1988: S of S would make the spread of
@@ -116,12 +116,12 @@ class Claim(NamedTuple):
 
     @property
     def conclusion(self) -> str:
-        """better, one seed, overlap or no difference: only the first is a ranking of architectures."""
+        """better, better as trained, overlap or not significant: only the first ranks architectures."""
         if self.p >= LEVEL:
-            return "no difference"
+            return "not significant"
         if not self.intervals_disjoint:
             return "overlap"
-        return "better" if self.seeds > 1 else "one seed"
+        return "better" if self.seeds > 1 else "better as trained"
 
 
 def compare(
@@ -171,36 +171,6 @@ def scores(predicted: np.ndarray, labels: np.ndarray, *, classes: int) -> dict[s
     """The numbers of metrics.from_confusion for each seed: (S,) or by class (S, C)."""
     cells = [np.bincount(labels * classes + p, minlength=classes**2) for p in predicted]
     return from_confusion(np.reshape(cells, (-1, classes, classes)))
-
-
-def describe(claims: Sequence[Claim]) -> str:
-    """One Markdown bullet a metric: who is better than whom, and where there is no significant difference."""
-    sentences = {
-        "better": ("", "{0} is better than {1}"),
-        "one seed": (
-            "With one seed the trained networks can be ranked, the recipes cannot: ",
-            "{0} is better than {1}",
-        ),
-        "overlap": (
-            "Not ranked, since the intervals overlap though the paired tests see a difference: ",
-            "{0} before {1}",
-        ),
-        "no difference": ("No significant difference: ", "{0} and {1}"),
-    }
-    lines = []
-    for metric, name in METRICS.items():
-        said = [f"**{name.capitalize()}.**"]
-        for conclusion, (beginning, text) in sentences.items():
-            beaten = defaultdict(list)
-            for claim in claims:
-                if (claim.metric, claim.conclusion) == (metric, conclusion):
-                    beaten[claim.first].append(claim.second)
-            if beaten:
-                items = (text.format(first, listed(seconds)) for first, seconds in beaten.items())
-                said.append(f"{beginning}{'; '.join(items)}.")
-        if len(said) > 1:
-            lines.append(f"- {' '.join(said)}")
-    return "\n".join(lines)
 
 
 def table(claims: Sequence[Claim]) -> Table:

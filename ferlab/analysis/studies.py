@@ -14,7 +14,7 @@ import numpy as np
 from ferlab.analysis import plots, records, significance
 from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.runs import Group, Recipe, Result, collect
-from ferlab.analysis.significance import Claim, bootstrap, describe, interval, scores
+from ferlab.analysis.significance import Claim, bootstrap, interval, scores
 from ferlab.analysis.tables import Table, percent
 from ferlab.data.rafdb import DRAWN, prefix
 from ferlab.errors import first_ten
@@ -166,7 +166,7 @@ def _page(name: str, series: dict[str, dict], picture: Path, left_out: list[tupl
             list(rows.values()),
         )
         parts += [f"## {label}", table.markdown(), *notes]
-        parts += [describe(claims), significance.table(claims).markdown()] if claims else []
+        parts += [significance.table(claims).markdown()] if claims else []
     caption = f"{title}, mean over the seeds and 95 % intervals"
     if study.axis:
         draw = partial(plots.study_lines, lines, title=caption, xlabel=study.axis)

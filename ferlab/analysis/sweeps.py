@@ -73,7 +73,7 @@ def _table(title: str, trials: list[tuple[dict, dict, str]]) -> str:
             *(f"{100 * numbers['val'][key]:.2f}" for key in SCORES),
             number(numbers["val"]["nll"]),
             f"{numbers['best_epoch']} of {numbers['epochs']}",
-            number((numbers["cost"]["train_seconds"] or 0) / 60),
+            number(seconds / 60 if (seconds := numbers["cost"]["train_seconds"]) else None),
         ]
         for numbers, options, name in trials
     ]

@@ -13,7 +13,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from ferlab.data import rafdb
 from ferlab.data.archive import MAX_FILE, foreign, open_zip
@@ -219,10 +219,7 @@ def _read_folder(kind: str, root: Path, named: Sequence[str] = ()) -> Source:
 
     tables = named or (_tables(root, "image") if kind == TABLE else [])
     if kind == TABLE and not named and len(classes := _classes(root)) > 1:
-        raise UserError(
-            f"{root} holds folders that may be classes ({', '.join(classes[:3])}) and a table, {tables[0]}: "
-            f"name the table with --data {root / tables[0]}, or move it away."
-        )
+        _refuse_both(root, classes, tables[0], f"name {root / tables[0]}")
     return _checked(kind, "folder", root / named[0] if named else root, files, read, tables)
 
 
@@ -241,7 +238,7 @@ def _read_zip(path: Path) -> Source:
     files = {name: crc for name, crc in crcs.items() if not name.startswith("__MACOSX/")}
     roots: set[tuple[str, str]] = set()  # each layout that is right, with the folder it begins in
     others: set[tuple[str, str]] = set()
-    tables: set[tuple[str, str]] = set()
+    tables: dict[tuple[str, str], list[str]] = defaultdict(list)  # and the tables of images there
     for name in files:
         *folders, _ = parts = name.split("/")
         if "DATASET" in folders:
@@ -254,19 +251,30 @@ def _read_zip(path: Path) -> Source:
         elif name.lower().endswith(".csv"):
             with contextlib.suppress(OSError):
                 if {"image", "label"} <= columns(read(name)[:4096].decode("utf-8", "replace")).keys():
-                    tables.add((TABLE, "".join(f"{part}/" for part in folders)))
+                    tables[TABLE, "".join(f"{part}/" for part in folders)].append(parts[-1])
     inside_of: dict[str, set[str]] = defaultdict(set)  # a folder -> the folders in it that hold pictures
     for parts in (name.split("/") for name in files if name.lower().endswith(SUFFIXES)):
         inside_of["".join(f"{part}/" for part in parts[:-2])].add("/".join(parts[-2:-1]))
     classes = {(CLASSES, folder) for folder, names in inside_of.items() if len(names) > 1}
-    roots = roots or others or tables or classes
+    roots = roots or others or set(tables) or classes
     if not roots:
         raise UserError(f"{path} has no RAF-DB in it. Expected in a zip:\n{TREE}")
     kind, inside = _only(path, sorted(roots))
     stamp = _stamp(os.stat(path))
     found = {n.removeprefix(inside): (crc, *stamp) for n, crc in files.items() if n.startswith(inside)}
-    listed = [name for name in found if kind == TABLE and name.endswith(".csv") and "/" not in name]
-    return _checked(kind, "zip", path, found, lambda name: read(inside + name), listed)
+    if kind == TABLE and (CLASSES, inside) in classes:
+        _refuse_both(path, sorted(inside_of[inside]), tables[kind, inside][0], "unpack it and name the table")
+    return _checked(
+        kind, "zip", path, found, lambda name: read(inside + name), tables.get((kind, inside), ())
+    )
+
+
+def _refuse_both(path: Path, classes: Sequence[str], table: str, advice: str) -> NoReturn:
+    """Raise UserError where folders tell the classes, and a table does."""
+    raise UserError(
+        f"{path} holds folders that may be classes ({', '.join(classes[:3])}) and a table, {table}: "
+        f"{advice} with --data, or take one of them away."
+    )
 
 
 def _checked(

@@ -81,7 +81,7 @@ def by_table(files: dict[str, Stamp], read: Read, tables: Sequence[str], *, hint
         for line, cells in table:
             where = f"{name}, line {line}"
             image, label, split = (
-                cells[at[key]].strip() if at.get(key, 99) < len(cells) else ""
+                cells[at[key]].strip() if key in at and at[key] < len(cells) else ""
                 for key in ("image", "label", "split")
             )
             image = image.replace("\\", "/").removeprefix("./")

@@ -26,6 +26,7 @@ from ferlab.errors import UserError
 from ferlab.files import write_atomically
 from ferlab.options import Options, public
 from ferlab.training.augment import MEAN, STD
+from ferlab.training.run_folder import RESUME
 
 FORMAT = 2
 MODEL = {"name": str, "num_classes": int, "image_size": int}  # what models.build is called with
@@ -38,7 +39,7 @@ def save(path: str | Path, state: dict) -> None:
     """Write `state` with its format number and checksum, atomically; TypeError if it is not plain data."""
     state = {**state, "format": FORMAT}
     state["sha256"] = digest(state)
-    write_atomically(Path(path), lambda file: torch.save(state, file))
+    write_atomically(Path(path), lambda file: torch.save(state, file), advice=RESUME)
 
 
 def read(path: str | Path) -> dict:

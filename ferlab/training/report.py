@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -131,7 +132,7 @@ def to_json(value: dict) -> str:
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-def to_csv(header: list, rows: list[list]) -> str:
+def to_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
     """The text of a run's CSV files."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *rows])

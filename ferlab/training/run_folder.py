@@ -21,6 +21,8 @@ from ferlab.errors import UserError
 from ferlab.files import locked, remove_temporaries, write_atomically
 from ferlab.options import names
 
+RESUME = "Make room or choose another --output, then resume with --resume."
+
 FILES = (
     *("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth"),
     *("curves.png", "confusion_matrix.png"),
@@ -72,7 +74,7 @@ class RunFolder:
     def write(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         """Replace the file `name` by what `write(file)` writes, whole or not at all."""
         if self.enabled:
-            write_atomically(self.path / name, write)
+            write_atomically(self.path / name, write, advice=RESUME)
 
     def write_text(self, name: str, text: str) -> None:
         """Replace the file `name` by `text`."""

@@ -174,6 +174,8 @@ def start(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
                     f"there are {torch.cuda.device_count()} GPUs here; give torchrun no more "
                     "processes than that, or --device cpu."
                 )
+        elif chosen.index is None:  # set_device takes none without a number
+            chosen = torch.device("cuda", torch.cuda.current_device())
         torch.cuda.set_device(chosen)
     elif world_size > 1:
         torch.set_num_threads(

@@ -80,13 +80,23 @@ def predictions_table(
 
 
 def commit() -> str | None:
-    """The commit of this suite, with -dirty where files differ from it; None outside a repository."""
-    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """The commit of this suite, with -dirty where its files, results apart, differ from it; None outside a
+    repository.
+    """
+    if not (HERE / ".git").exists():
+        return None
+    head = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+    return head and f"{head}-dirty" if changed else head
+
+
+def _git(*words: str) -> str | None:
+    """What git says, or None."""
     try:
-        done = subprocess.run(git, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(["git", "-C", str(HERE), *words], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None if (HERE / ".git").exists() else None
+    return done.stdout.strip() or None
 
 
 def peak_memory(runtime: Runtime) -> float | None:
