@@ -186,7 +186,7 @@ def main() -> None:
     splits = [RAFDBDataset(source, split) for split in ("train", "val", "test")]
     same = duplicates.between(*splits)
     print(describe(*splits, same=same))
-    duplicates.refuse(same)
+    duplicates.raise_on_leakage(same)
 
 
 if __name__ == "__main__":

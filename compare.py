@@ -89,7 +89,8 @@ def main() -> None:
     also = "".join(f", {data}: {args.folder / page_name(data)}" for data in by_data if data != NAME)
     unused = first_ten([f"{name}: {reason}" for name, reason in left_out])
     print(f"{text}\n\n{args.folder / 'README.md'} has it all{also}; folders not used: {len(left_out)}")
-    print(unused, end="\n" * bool(unused))
+    if unused:
+        print(unused)
 
 
 def _others(groups: Sequence[Group]) -> list[str]:

@@ -57,7 +57,7 @@ def answer(photo: str | None, run: str) -> tuple:
     maps = [
         (heated(face, heat), f"{i}  {face.expression}") for i, (face, heat) in enumerate(zip(found, heats), 1)
     ]
-    return f"{len(found)} face{'s' * (len(found) > 1)}, by {model}", marked, table, maps
+    return f"{len(found)} face{'s' if len(found) > 1 else ''}, by {model}", marked, table, maps
 
 
 def heated(face: Prediction, heat: torch.Tensor) -> Image.Image:

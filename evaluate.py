@@ -55,7 +55,7 @@ def main() -> None:
     part = RAFDBDataset(source, args.split)
     folder = place(checkpoint, part, flip=args.flip)
     if (folder / "metrics.json").exists() and not args.overwrite:
-        raise UserError(f"{folder} is there already; add --overwrite to replace it.")
+        raise UserError(f"{folder} already exists; add --overwrite to replace it.")
     print(describe(part))
     numbers, _ = evaluate(model, checkpoint, part, flip=args.flip)
     print(said(numbers))
@@ -190,7 +190,7 @@ def said(numbers: dict) -> str:
     low, high = (100 * value for value in test["intervals"]["accuracy"])
     lines = [
         f"{numbers['model']}, trained on {numbers['trained_on']}, on {numbers['tested_on']}, "
-        f"{numbers['split']}: {test['n']:,} images{', mirror images counted in' * numbers['flip']}",
+        f"{numbers['split']}: {test['n']:,} images{', mirror images counted in' if numbers['flip'] else ''}",
         f"accuracy {100 * test['accuracy']:.2f} % (95 % interval {low:.2f} to {high:.2f})",
         f"balanced accuracy {100 * test['balanced_accuracy']:.2f} %, macro-F1 {100 * test['macro_f1']:.2f} %",
     ]

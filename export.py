@@ -45,10 +45,12 @@ def main() -> None:
     args = arguments()
     checkpoint = find(args.run)
     output = args.output or checkpoint.with_name("model.onnx")
-    targets = [output, output.with_name(f"{output.stem}-int8{output.suffix}")][: 1 + args.int8]
+    targets = [output]
+    if args.int8:
+        targets.append(output.with_name(f"{output.stem}-int8{output.suffix}"))
     for path in targets:
         if path.exists() and not args.overwrite:
-            raise UserError(f"{path} is there already; add --overwrite to replace it, or name --output.")
+            raise UserError(f"{path} already exists; add --overwrite to replace it, or name --output.")
     if not output.parent.is_dir():
         raise UserError(f"the folder {output.parent} for --output does not exist; make it first.")
     deploy.check_installed()

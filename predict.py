@@ -200,11 +200,17 @@ def saver(folder: Path, names: Sequence[str]) -> Callable:
 def print_table(rows: Iterator[Row], topk: int, width: int, timed: bool) -> None:
     """The table for people: one line a face, as the answers come."""
     runner_up = "  runner-up" if topk > 1 else ""
-    tqdm.write(f"{'file':{width}}{'  seconds' * timed}  face  {'expression':10}  probability{runner_up}")
+    seconds = "  seconds" if timed else ""
+    tqdm.write(f"{'file':{width}}{seconds}  face  {'expression':10}  probability{runner_up}")
     for name, time, number, face in rows:
-        others = face.ranked(topk)[face.expression != UNSURE :]
+        others = face.ranked(topk)
+        if face.expression != UNSURE:
+            others = others[1:]  # the first has columns of its own
         text = ", ".join(f"{other} {100 * p:.1f} %" for other, p in others)
-        at = f"{shown(name):{width}}{'' if time is None else f'{time:.2f}':>{9 * timed}}  {number:4}"
+        at = f"{shown(name):{width}}"
+        if timed:
+            at += f"{'' if time is None else f'{time:.2f}':>9}"
+        at += f"  {number:4}"
         tqdm.write(f"{at}  {face.expression:10}  {100 * face.probability:9.1f} %  {text}".rstrip())
 
 
@@ -212,11 +218,12 @@ def print_csv(rows: Iterator[Row], class_names: Sequence[str], *, timed: bool) -
     """The columns that --help tells of."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     sides = ("left", "top", "right", "bottom")
-    writer.writerow(["file", *["time"] * timed, "face", "expression", "probability", *class_names, *sides])
+    columns = ["file", "time", "face"] if timed else ["file", "face"]
+    writer.writerow([*columns, "expression", "probability", *class_names, *sides])
     for name, time, number, face in rows:
         box = [round(side, 1) for side in face.box or ()] or [""] * 4
         p = [f"{value:.6f}" for value in (face.probability, *face.probabilities.values())]
-        times = ["" if time is None else f"{time:.3f}"] * timed
+        times = ["" if time is None else f"{time:.3f}"] if timed else []
         writer.writerow([shown(name), *times, number, face.expression, *p, *box])
 
 

@@ -34,7 +34,7 @@ from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.jobs import Job, check, left, say_where_they_stand, train
 from ferlab.training.report import to_csv
-from ferlab.training.runtime import start
+from ferlab.training.runtime import init_runtime
 from models import NAMES, load
 from RAFDB_dataset import load_splits
 from train_function import evaluate, script_options
@@ -170,8 +170,12 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
         for key, value in asked.items()
         if key in RECIPE and value != recipe[key]
     ]
-    words = [prefix(data)[:-1]] * bool(prefix(data)) + [f"{setting}"] * bool(option) + changed
-    words += ["imagenet"] * (weights != "none")
+    words = [
+        *([prefix(data)[:-1]] if prefix(data) else []),
+        *([f"{setting}"] if option else []),
+        *changed,
+        *(["imagenet"] if weights != "none" else []),
+    ]
     argv += ["--name", "-".join([*words, f"seed{seed}"])]
     for key in (
         STUDIES[study].along if study in STUDIES else ()
@@ -224,7 +228,7 @@ def _test_degraded(job: Job, interrupt: Interrupt) -> None:
     if job.options.resolution != settings[0] or path.exists() or not checkpoint.exists():
         return
     model, test = load(checkpoint), load_splits(job.options)[2]
-    runtime = start(job.options.device, job.options.amp)
+    runtime = init_runtime(job.options.device, job.options.amp)
     check = partial(interrupt.check, f"while {job.folder} was tested on reduced faces")
     model.to(runtime.device)
     names = test.class_names

@@ -27,10 +27,17 @@ from ferlab.training.batches import Batches
 from ferlab.training.checkpoint import CheckpointWriter, save_model
 from ferlab.training.imbalance import Balance
 from ferlab.training.interrupt import Interrupt
-from ferlab.training.recipe import checked, parse  # noqa: F401  (the scripts take parse from here)
+from ferlab.training.recipe import parse, validate  # noqa: F401  (the scripts take parse from here)
 from ferlab.training.report import Report, to_csv, to_json
-from ferlab.training.run_folder import RunFolder, checkpoint, goes_on, place, refuse, resume_command
-from ferlab.training.runtime import Runtime, generator, seed_everything, start
+from ferlab.training.run_folder import (
+    RunFolder,
+    check_run_folder,
+    checkpoint,
+    resume_command,
+    resumes_in_place,
+    run_path,
+)
+from ferlab.training.runtime import Runtime, generator, init_runtime, seed_everything
 from ferlab.training.state import TrainState
 from ferlab.training.summary import peak_memory, predictions_table, rounded, summarize
 from RAFDB_dataset import RAFDBDataset, describe
@@ -117,52 +124,53 @@ def train(
     write results/<Model>/<run>/, return its final numbers.
 
     Checkpoints are chosen by macro-F1 on val; the test set, if there is one, is evaluated once, at the end.
-    Raises UserError for what the user can fix; its exit codes: 2 wrong input, 3 numbers gone bad, 4 cannot
-    write, 130 and 143 stopped.
+    Raises UserError with its exit code: 2 wrong input, 3 numbers gone bad, 4 cannot write, 130, 143 stopped.
     """
     begun = time.perf_counter()
-    options, name = checked(model, options, classes=train_set.num_classes), model.built["name"]
-    path, sets = place(name, options), {"train": train_set, "val": val_set, "test": test_set}
-    sets = {split: part for split, part in sets.items() if part is not None}
-    runtime = start(options.device, options.amp, seed=options.seed, deterministic=options.deterministic)
-    command = resume_command(path, options, world_size=runtime.world_size)
+    options = validate(model, options, classes=train_set.num_classes)
+    name = model.built["name"]
+    path = run_path(name, options)
+    sets = {part.split: part for part in (train_set, val_set, test_set) if part is not None}
+    runtime = init_runtime(options.device, options.amp, deterministic=options.deterministic)
     with (
         runtime.errors_in_words(batch_size=options.batch_size, image_size=options.image_size),
-        Interrupt(runtime, command=command) as interrupt,
+        Interrupt(runtime, resume_command(path, options, world_size=runtime.world_size)) as interrupt,
         RunFolder(path, enabled=runtime.rank == 0) as folder,
     ):
         report = Report(folder, options, runtime)
-        report.begin(model, describe(*sets.values(), same=(same := duplicates.between(*sets.values()))))
-        duplicates.refuse(same)
+        same = duplicates.between(*sets.values())
+        report.begin(model, describe(*sets.values(), same=same))
+        duplicates.raise_on_leakage(same)
         with runtime.main_process_first():
             folder.lock()
-            refuse(name, options)
+            check_run_folder(name, options)
         model, data = _on_device(model, sets, options, runtime)
         balance = Balance(options.balance, train_set.counts, device=runtime.device)
         state = TrainState(model, options, runtime, sets)
         if options.resume:
             state.resume(checkpoint(name, options))
-        folder.clear(*(["metrics.json"] if goes_on(name, options) else []))
+        folder.clear(resumed=resumes_in_place(name, options))
         report.table(state.log, state.best["epoch"])
-        net, earlier = runtime.parallel(model), state.seconds
+        begun -= state.seconds  # what it took before it was resumed
+        net = runtime.parallel(model)
         net = torch.compile(net, dynamic=False) if options.compile else net  # once for each size
         with CheckpointWriter(path, enabled=runtime.rank == 0) as writer:
-            writer.keep(state.state_dict())  # finds out now whether it can be written
+            writer.save(state.state_dict())  # finds out now whether it can be written
             while not state.end():
                 row = _epoch(net, state, data, balance, interrupt)
                 if not math.isfinite(row["train_loss"] + row["val_loss"]):
                     raise report.diverged(row["epoch"], last_good=state.epoch)
                 better = state.done(row)
-                state.seconds = earlier + time.perf_counter() - begun
+                state.seconds = time.perf_counter() - begun
                 report.epoch(state.log, better=better)
-                writer.keep(state.state_dict())
+                writer.save(state.state_dict())
                 interrupt.check(f"after epoch {state.epoch}", now=True)
         predictions, fitted = _predict(state, data, balance, interrupt)
         if runtime.rank == 0:
-            seconds = earlier + time.perf_counter() - begun
-            numbers = _write(state, sets, predictions, fitted, folder, duplicates=same, seconds=seconds)
+            seconds = time.perf_counter() - begun
+            numbers = _write(state, sets, predictions, fitted, folder, repeated=same, seconds=seconds)
             report.summary(numbers)
-    runtime.leave()  # not after an error: to leave takes time, in which torchrun may silence its message
+    runtime.shutdown()  # not after an error: to leave takes time, in which torchrun may silence its message
     return numbers if runtime.rank == 0 else {}
 
 
@@ -249,7 +257,7 @@ def _write(
     fitted: dict[str, float],
     folder: RunFolder,
     *,
-    duplicates: dict,
+    repeated: dict,
     seconds: float,
 ) -> dict:
     """Write what a finished run's folder has; returns the numbers, which stand in its metrics.json."""
@@ -263,7 +271,7 @@ def _write(
         fitted,
         run=folder.path.name,
         reason=state.end(),
-        duplicates=duplicates,
+        duplicates=repeated,
         cost={**cost, "wall_seconds": seconds, "peak_memory_mib": peak},
     )
     save_model(folder.path / "best_model.pth", state.state_dict(), model.state_dict(), **fitted)

@@ -222,7 +222,7 @@ def loaded(file: str) -> ModuleType:
 def markdown(results: dict) -> str:
     """The README's table."""
     detectors = [name for name in ("now", "before") if name in results]
-    titles = [f"{title}{', before' * (name == 'before')}" for name in detectors for title in COLUMNS]
+    titles = [f"{title}{', before' if name == 'before' else ''}" for name in detectors for title in COLUMNS]
     rows = [["pictures", *titles], ["---"] + ["---:"] * len(titles)]
     for placement, title in ROWS.items():
         cells = []
@@ -235,7 +235,7 @@ def markdown(results: dict) -> str:
             ]
         rows.append([title.format(results["now"][placement]["images"]), *cells])
     times = "; ".join(
-        f"{name}: " * (len(detectors) > 1)
+        (f"{name}: " if len(detectors) > 1 else "")
         + ", ".join(f"{size} {value:.3f} s" for size, value in results[name]["seconds"].items())
         for name in detectors
     )

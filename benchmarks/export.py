@@ -24,7 +24,7 @@ from benchmarks import notes, pipelines  # noqa: E402
 from ferlab.errors import command  # noqa: E402
 from ferlab.inference import deploy  # noqa: E402
 from ferlab.inference.predictor import probabilities  # noqa: E402
-from ferlab.training.runtime import start  # noqa: E402
+from ferlab.training.runtime import init_runtime  # noqa: E402
 
 BATCHES = 1, 32
 SECONDS, CALLS = 0.5, 2  # at least so many of each
@@ -80,7 +80,7 @@ def table(results: dict) -> str:
 def run(names: Sequence[str], folder: Path = notes.FOLDER, *, seconds: float = SECONDS) -> None:
     """Measure these models and write what came out."""
     deploy.check_installed()
-    runtime = start("cpu", "off")
+    runtime = init_runtime("cpu", "off")
     torch.set_num_threads(1)
     entries = {}
     for name in names:

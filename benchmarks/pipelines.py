@@ -123,7 +123,7 @@ def ours(case: Case) -> Pipeline:
         )
 
     def run(steps: int) -> float:
-        parts = [whole] * (steps // whole) + [steps % whole] * (steps % whole > 0)
+        parts = [whole] * (steps // whole) + ([steps % whole] if steps % whole else [])
         return timed(runtime, lambda: [epoch(part) for part in parts])
 
     return run

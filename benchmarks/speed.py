@@ -40,7 +40,7 @@ from benchmarks.pipelines import Case, timed  # noqa: E402
 from ferlab import cli  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
-from ferlab.training.runtime import Runtime, start  # noqa: E402
+from ferlab.training.runtime import Runtime, init_runtime  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
 
 ROUNDS = 5
@@ -216,7 +216,7 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    runtime = start(options.device, options.amp)
+    runtime = init_runtime(options.device, options.amp)
     case = make_case(name, options, runtime, RAFDBDataset(options.data, "train"))
     way = pipelines.ours(case)
     way(1)
@@ -229,7 +229,7 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
         Path(result).write_text(str(steps * case.batch / way(steps)))
     else:
         way(steps)
-    runtime.leave()
+    runtime.shutdown()
 
 
 @command
@@ -248,7 +248,7 @@ def main() -> None:
     if not options.data:
         here = any(Path(path).exists() for path in ("raf-db-dataset", "raf-db-dataset.zip"))
         options.data = "raf-db-dataset" if here else "synthetic"
-    runtime = start(options.device, options.amp)
+    runtime = init_runtime(options.device, options.amp)
     if runtime.device.type == "cuda" and options.processes > torch.cuda.device_count():
         raise UserError(f"--processes {options.processes}: there are {torch.cuda.device_count()} GPUs here.")
     source = open_source(options.data)

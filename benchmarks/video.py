@@ -24,7 +24,7 @@ from ferlab.errors import command  # noqa: E402
 from ferlab.inference import video  # noqa: E402
 from ferlab.synthetic.dataset import draw_face  # noqa: E402
 from ferlab.training.checkpoint import save  # noqa: E402
-from ferlab.training.runtime import start  # noqa: E402
+from ferlab.training.runtime import init_runtime  # noqa: E402
 
 SIZES = (640, 480), (1280, 720)
 ROUNDS = 2
@@ -74,7 +74,7 @@ def measure(size: tuple[int, int], *, frames: int = 25) -> dict:
 
 def run(folder: Path = notes.FOLDER, *, sizes=SIZES, frames: int = 25) -> None:
     """Measure and write what came out."""
-    runtime = start("cpu", "off")
+    runtime = init_runtime("cpu", "off")
     entries = [measure(size, frames=frames) for size in sizes]
     results = {"environment": runtime.environment(), "videos": entries}
     rows = [

@@ -15,7 +15,7 @@ from ferlab.errors import UserError
 T = TypeVar("T", bound=Any)
 
 # flags that people bring from timm, torchvision, ultralytics and Keras -> what this suite has for them
-BROUGHT = {
+FOREIGN_FLAGS = {
     "workers num-workers j pin-mem pin-memory cache": "images are kept decoded in memory: no workers",
     "model arch a backbone cfg": "each model has its script, such as train_ResNet.py",
     "num-classes nc classes single-cls": "classes are those of the data (RAF-DB: seven)",
@@ -47,7 +47,7 @@ BROUGHT = {
     "checkpoint load ckpt": "--resume PATH, or --weights PATH",
     "print-freq verbose log-interval": "a row is printed each epoch",
 }
-MEANT = {
+SYNONYMS = {
     "weightedrandomsampler": "sampler",
     "weighted-sampler": "sampler",
     "oversampling": "sampler",
@@ -116,7 +116,7 @@ def typed(cls: type[T], argv: Sequence[str], *, description: str = "", used: T |
         wrong = unknown[0].split("=")[0]
         close = difflib.get_close_matches(wrong, fields, 1, 0.5)
         mistyped = difflib.get_close_matches(wrong, fields, 1, 0.9)
-        if not mistyped and (known_as := _brought(wrong)):
+        if not mistyped and (known_as := _foreign_flag(wrong)):
             raise UserError(f"there is no option {wrong} here: {known_as}.")
         raise UserError(
             f"there is no option {wrong}"
@@ -135,10 +135,10 @@ def peek(argv: Sequence[str], name: str) -> str | None:
     return parser.parse_known_args(argv)[0].value
 
 
-def _brought(wrong: str) -> str:
+def _foreign_flag(wrong: str) -> str:
     """What this suite has in place of a flag from elsewhere; nothing where it is not known."""
     name = wrong.lstrip("-").lower().replace("_", "-")
-    text = next((text for names, text in BROUGHT.items() if name in names.split()), "")
+    text = next((text for names, text in FOREIGN_FLAGS.items() if name in names.split()), "")
     return f"use {text}" if text.startswith("--") else text
 
 
@@ -164,9 +164,10 @@ def restored(cls: type[T], found: object) -> T:
     if not isinstance(found, dict):
         raise UserError("the checkpoint holds no options; resume from a last.pth of this suite.")
     unknown = [key for key in found if key not in cls.__dataclass_fields__]
-    if wrong := stored_wrong(cls, found) or unknown and f"has the option {unknown[0]!r}":
+    wrong = stored_wrong(cls, found) or (f"has the option {unknown[0]!r}" if unknown else "")
+    if wrong:
         raise UserError(
-            f"the checkpoint {wrong}, which this version does not take; go on with the version that wrote it."
+            f"the checkpoint {wrong}, which this version does not take; resume with the one that wrote it."
         )
     return cls(**found)
 
@@ -198,13 +199,13 @@ def _wrong(f: dataclasses.Field, value) -> str:
     """What is wrong with an option's value, or nothing."""
     rules = f.metadata
     if rules["choices"] and value not in rules["choices"]:
-        meant = MEANT.get(str(value).lower().replace("_", "-"))
+        meant = SYNONYMS.get(str(value).lower().replace("_", "-"))
         close = difflib.get_close_matches(str(value), rules["choices"], 1, 0.4)
         close = [meant] if meant in rules["choices"] else close
         hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(rules['choices'])}."
         return f"{flag(f.name)} {value} is not a valid value; {hint}"
-    if value == "" != f.default:
-        return f"{flag(f.name)} is empty; type a value, or leave it out for {f.default}."
+    if value == "" and f.default != "":
+        return f"{flag(f.name)} is empty; give a value, or leave it out for {f.default}."
     low, high = rules["low"], rules["high"]
     too_low, too_high = low is not None and not value >= low, high is not None and not value <= high
     if too_low or too_high or value == math.inf:

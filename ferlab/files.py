@@ -34,6 +34,22 @@ def read_regular(path: str | Path, *, limit: int) -> bytes:
         return file.read(limit)
 
 
+def stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file does: its size and times; ctime moves even if mtime is set back."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def ignored(name: str) -> bool:
+    """Whether a file browser left it there."""
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
+
+
+def listing(folder: Path) -> dict[str, tuple[int, ...] | None]:
+    """Name -> stamp of what is in `folder`; None for what is no regular file: reading a pipe would hang."""
+    with os.scandir(folder) as entries:
+        return {e.name: stamp(e.stat()) if e.is_file() else None for e in entries if not ignored(e.name)}
+
+
 def shown(name: str) -> str:
     """A file's name on one line, whatever is in it."""
     return name if name.isprintable() else ascii(name)[1:-1]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
-NOT_HERE = ("jupyter",)  # only for the notebooks, which would not run without it
+OPTIONAL = ("jupyter",)  # only for the notebooks, which would not run without it
 
 
 def check() -> None:
@@ -19,7 +19,7 @@ def check() -> None:
     wrong, install = [], []
     for line in REQUIREMENTS.read_text().splitlines() if REQUIREMENTS.is_file() else ():
         name, _, least = line.partition(">=")
-        if not least or name in NOT_HERE or name.startswith("#"):
+        if not least or name in OPTIONAL or name.startswith("#"):
             continue
         try:
             found = importlib.metadata.version(name)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ferlab.errors import UserError
-from ferlab.training.checkpoint import checked, has_format, opened, read
+from ferlab.training.checkpoint import has_format, opened, read, validate
 from models import VGG, GoogLeNet, ResNet, ViT, foreign
 from models.ConvNet import convnet
 
@@ -170,7 +170,7 @@ def _load_weights(model: Model, path: Path) -> None:
     if not has_format(state):
         model.loaded = foreign.fit(model, state, path)
         return
-    checkpoint = checked(path, state)
+    checkpoint = validate(path, state)
     there, here = checkpoint["model"], model.built
     if there["name"] != here["name"]:
         raise UserError(f"{path} holds a {there['name']}, not a {here['name']}.")

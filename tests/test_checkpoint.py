@@ -251,12 +251,12 @@ def run_state(epoch: int, *, best: int) -> dict:
 def test_the_writer_writes_both_files_and_at_its_end_what_it_held_back(tmp_path, monkeypatch):
     monkeypatch.setattr(CheckpointWriter, "WAIT", 0)
     writer = CheckpointWriter(tmp_path)
-    writer.keep(run_state(1, best=1))
+    writer.save(run_state(1, best=1))
     monkeypatch.setattr(CheckpointWriter, "WAIT", 1e9)
-    writer.keep(run_state(2, best=1))
+    writer.save(run_state(2, best=1))
     assert read(tmp_path / "last.pth")["epoch"] == 2
     held = run_state(3, best=3)
-    writer.keep(held)  # too early: kept in memory
+    writer.save(held)  # too early: kept in memory
     held["weights"]["a"] += 100  # and what the training does next must not change it
     assert read(tmp_path / "last.pth")["epoch"] == 2
     assert read(tmp_path / "best_model.pth")["best"]["epoch"] == 1
@@ -269,7 +269,7 @@ def test_the_writer_writes_both_files_and_at_its_end_what_it_held_back(tmp_path,
     shutil.rmtree(tmp_path)
     with writer:  # nothing is left to write
         pass
-    CheckpointWriter(tmp_path, enabled=False).keep(run_state(1, best=1))
+    CheckpointWriter(tmp_path, enabled=False).save(run_state(1, best=1))
     assert not tmp_path.exists()
 
 

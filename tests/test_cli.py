@@ -55,11 +55,11 @@ def test_values_from_elsewhere(typed, said):
 
 def test_the_table_names_what_is_there_and_nothing_that_is():
     ours = {cli.flag(name) for name in Options.__dataclass_fields__}
-    brought = [name for names in cli.BROUGHT for name in names.split()]
+    brought = [name for names in cli.FOREIGN_FLAGS for name in names.split()]
     assert len(brought) == len(set(brought)) and not {f"--{name}" for name in brought} & ours
-    assert set(re.findall(r"--[a-z][a-z-]*", " ".join(cli.BROUGHT.values()))) <= ours
+    assert set(re.findall(r"--[a-z][a-z-]*", " ".join(cli.FOREIGN_FLAGS.values()))) <= ours
     choices = {choice for f in Options.__dataclass_fields__.values() for choice in f.metadata["choices"]}
-    assert set(cli.MEANT.values()) <= choices and not set(cli.MEANT) & choices
+    assert set(cli.SYNONYMS.values()) <= choices and not set(cli.SYNONYMS) & choices
 
 
 def test_options_are_frozen():

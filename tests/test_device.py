@@ -8,7 +8,7 @@ from scripts import run as script
 
 from ferlab.errors import UserError
 from ferlab.training import device as devices
-from ferlab.training.runtime import Runtime, start
+from ferlab.training.runtime import Runtime, init_runtime
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from ferlab.training.runtime import Runtime, start
     ],
 )
 def test_what_is_not_here_is_said(monkeypatch, name, said):
-    for kind in devices.THERE:
-        monkeypatch.setitem(devices.THERE, kind, lambda: False)
+    for kind in devices.AVAILABLE:
+        monkeypatch.setitem(devices.AVAILABLE, kind, lambda: False)
     with pytest.raises(UserError, match=f"--device {name}.*{said}"):
         devices.choose(name)
 
@@ -36,7 +36,7 @@ def fake(monkeypatch, kind: str) -> list[str]:
         synchronize=lambda: asked.append("synchronize"),
         max_memory_allocated=lambda: 3 << 20,
     )
-    monkeypatch.setitem(devices.THERE, kind, lambda: True)
+    monkeypatch.setitem(devices.AVAILABLE, kind, lambda: True)
     monkeypatch.setattr(torch, "get_device_module", lambda name: module if name == kind else 1 / 0)
     return asked
 
@@ -46,7 +46,7 @@ def fake(monkeypatch, kind: str) -> list[str]:
 )
 def test_one_path_for_every_device(monkeypatch, kind, name, precision):
     asked = fake(monkeypatch, kind)
-    runtime = start(kind)
+    runtime = init_runtime(kind)
     assert runtime.device.type == kind and runtime.describe() == f"{name}, {precision}"
     found = runtime.environment()
     assert (found["gpu"], found["cuda"], found["device"]) == (name, None, kind)
@@ -54,9 +54,9 @@ def test_one_path_for_every_device(monkeypatch, kind, name, precision):
         runtime.synchronize()
     assert asked == ["synchronize"] and not runtime.scaler.is_enabled()
     with pytest.raises(UserError, match="there are 1 such devices"):
-        start(f"{kind}:1")
+        init_runtime(f"{kind}:1")
     with pytest.raises(UserError, match="--amp fp16 needs a CUDA GPU"):
-        start(kind, "fp16")
+        init_runtime(kind, "fp16")
 
 
 @pytest.mark.parametrize("name, index", [("auto", 0), ("cuda", 0), ("cuda:1", 1)])
@@ -64,21 +64,21 @@ def test_one_gpu_is_named_by_its_number(monkeypatch, name, index):
     """Where torch itself checks what set_device is given; only what its driver would do is left out."""
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setitem(devices.THERE, "cuda", lambda: True)
+    monkeypatch.setitem(devices.AVAILABLE, "cuda", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch._C, "_cuda_setDevice", chosen.append, raising=False)
-    runtime = start(name)
+    runtime = init_runtime(name)
     assert chosen == [index] and runtime.device == torch.device("cuda", index)
     assert runtime.amp_dtype == torch.bfloat16 and not runtime.scaler.is_enabled()
 
 
 def test_several_processes_are_for_cpu_and_cuda(monkeypatch):
     fake(monkeypatch, "mps")
-    monkeypatch.setattr("ferlab.training.runtime.launched", lambda: (0, 2))
+    monkeypatch.setattr("ferlab.training.runtime.torchrun_ranks", lambda: (0, 2))
     with pytest.raises(UserError, match="--device mps takes one process; start the script without torchrun"):
-        start("mps")
+        init_runtime("mps")
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a torch without mps")
@@ -102,7 +102,7 @@ def test_an_operation_that_is_not_there_is_told_in_words():
 
 
 def has_mps() -> None:
-    devices.THERE["mps"] = lambda: True
+    devices.AVAILABLE["mps"] = lambda: True
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a torch without mps")

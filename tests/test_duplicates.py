@@ -86,7 +86,7 @@ def test_skip_bad_leaves_out_every_copy_of_a_test_image(tree, options):
     options.data, options.skip_bad = str(tree), True
     train, val, test = RAFDB_dataset.load_splits(options)
     assert train.repeated + val.repeated == 10
-    duplicates.refuse(duplicates.between(train, val, test))
+    duplicates.raise_on_leakage(duplicates.between(train, val, test))
 
 
 def test_skip_bad_minds_no_class_that_val_never_had(tree, options):

@@ -16,7 +16,7 @@ from scripts import run as script
 
 from ferlab import versions
 from ferlab.errors import UserError, command
-from ferlab.training.runtime import launched
+from ferlab.training.runtime import torchrun_ranks
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -47,7 +47,7 @@ def test_half_a_launcher_s_environment_is_refused(shell, given, said):
     for name, value in given.items():
         shell.setenv(name, value)
     with pytest.raises(UserError, match=said):
-        launched()
+        torchrun_ranks()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_half_a_launcher_s_environment_is_refused(shell, given, said):
 def test_a_whole_one_is_taken(shell, given, expected):
     for name, value in given.items():
         shell.setenv(name, value)
-    assert launched() == expected
+    assert torchrun_ranks() == expected
 
 
 @pytest.mark.parametrize("given", [{"WORLD_SIZE": "x"}, {"RANK": "1", "WORLD_SIZE": "2"}])

@@ -8,13 +8,13 @@ import pytest
 
 from ferlab.data.layout import prefix
 from ferlab.errors import UserError
-from ferlab.training.run_folder import place, refuse, resume_command
+from ferlab.training.run_folder import check_run_folder, resume_command, run_path
 
 
 @pytest.fixture
 def there(options) -> Path:
     """The folder of the run's own name, made."""
-    folder = place("ConvNet", options)
+    folder = run_path("ConvNet", options)
     folder.mkdir(parents=True)
     return folder
 
@@ -23,13 +23,13 @@ def test_a_published_run_is_left_alone_and_its_seed_runs_beside_it(options, ther
     """It came with the repository, which holds no checkpoints."""
     assert there == Path(options.output) / "ConvNet/drawn-seed0"
     (there / "metrics.json").touch()
-    assert place("ConvNet", options) == there.with_name("rerun-drawn-seed0")
-    refuse("ConvNet", options)
-    assert place("ConvNet", replace(options, overwrite=True)) == there
-    assert place("ConvNet", replace(options, name="drawn-seed0")) == there
+    assert run_path("ConvNet", options) == there.with_name("rerun-drawn-seed0")
+    check_run_folder("ConvNet", options)
+    assert run_path("ConvNet", replace(options, overwrite=True)) == there
+    assert run_path("ConvNet", replace(options, name="drawn-seed0")) == there
     (there / "last.pth").touch()  # the user's own
     with pytest.raises(UserError, match="drawn-seed0 holds a finished run.*--overwrite"):
-        refuse("ConvNet", options)
+        check_run_folder("ConvNet", options)
 
 
 @pytest.mark.parametrize(
@@ -42,19 +42,19 @@ def test_a_published_run_is_left_alone_and_its_seed_runs_beside_it(options, ther
 def test_what_a_run_would_spoil_is_refused(options, there, file, said):
     (there / file).touch()
     with pytest.raises(UserError, match=said):
-        refuse("ConvNet", options)
-    refuse("ConvNet", replace(options, overwrite=True))
+        check_run_folder("ConvNet", options)
+    check_run_folder("ConvNet", replace(options, overwrite=True))
 
 
 def test_drawn_faces_are_known_wherever_the_path_points(options, drawn):
     for path in (drawn, drawn.parent, drawn / "DATASET"):
         assert prefix(str(path)) == "drawn-"
-        assert place("ConvNet", replace(options, data=str(path))).name == "drawn-seed0"
+        assert run_path("ConvNet", replace(options, data=str(path))).name == "drawn-seed0"
 
 
 def test_without_data_there_is_no_place(options):
     with pytest.raises(UserError, match="nowhere does not exist"):
-        place("ConvNet", replace(options, data="nowhere"))
+        run_path("ConvNet", replace(options, data="nowhere"))
 
 
 @pytest.mark.parametrize(

@@ -213,14 +213,14 @@ def test_broken_options_json(options, broken):
 @pytest.mark.parametrize("first", [False, True])
 def test_precision_may_change_on_the_way(options, monkeypatch, first):
     """From a CPU, whose precision needs no scaling, to a GPU in fp16 and back; here the scaler only."""
-    start, scales = train_function.start, iter([first, not first])
+    start, scales = train_function.init_runtime, iter([first, not first])
 
     def start_with_scaler(*args, **kwargs):
         runtime = start(*args, **kwargs)
         runtime.scaler = torch.amp.GradScaler("cpu", enabled=next(scales))
         return runtime
 
-    monkeypatch.setattr(train_function, "start", start_with_scaler)
+    monkeypatch.setattr(train_function, "init_runtime", start_with_scaler)
     stopped_in_epoch_2(options)
     assert bool(read(f"{folder(options)}/last.pth")["scaler"]) == first
     assert run(options, resume="last")["epochs"] == 3

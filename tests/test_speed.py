@@ -13,7 +13,7 @@ import models
 import train_function
 from benchmarks import pipelines, speed, table
 from ferlab.errors import UserError
-from ferlab.training.runtime import Runtime, start
+from ferlab.training.runtime import Runtime, init_runtime
 from RAFDB_dataset import RAFDBDataset
 
 ENTRY = {
@@ -35,7 +35,7 @@ def run(monkeypatch, *arguments: str) -> None:
 @pytest.fixture
 def case(drawn) -> pipelines.Case:
     recipe = pipelines.recipe("ConvNet", image_size=22, batch_size=20)
-    return pipelines.Case("ConvNet", recipe, start("cpu", "off"), RAFDBDataset(drawn, "train"))
+    return pipelines.Case("ConvNet", recipe, init_runtime("cpu", "off"), RAFDBDataset(drawn, "train"))
 
 
 def test_a_small_measurement_writes_all_that_was_measured(drawn, tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""Numbers to pictures; pictures.py does the same for faces, and nothing else imports matplotlib."""
+"""Numbers to pictures: curves, confusion matrices, reliability, studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from models import ARCHITECTURES
 
 # Okabe and Ito's colours, told apart by everybody; a marker of its own tells a series in black and white
 COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#767676"
-BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, GREY = COLOURS
+BLUE, ORANGE, GREEN, _, _, SKY, GREY = COLOURS
 MARKERS = tuple(zip((*COLOURS, "black", "#8C5A2B"), "os^DvPX*h"))
 MODELS = {name: (it.colour, it.marker) for name, it in ARCHITECTURES.items()}
 LINES = ("-", "--", ":", "-.")

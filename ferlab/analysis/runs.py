@@ -104,7 +104,7 @@ class Group:
         return float(self.values("macro_f1", split="val").mean())
 
     def cost(self, key: str) -> float | None:
-        """A cost's median over the runs that know it: a run on a busy machine does not count."""
+        """A cost's median over the runs that know it."""
         known = [run.numbers["cost"][key] for run in self.runs if run.numbers["cost"][key] is not None]
         return float(np.median(known)) if known else None
 

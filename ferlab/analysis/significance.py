@@ -201,6 +201,6 @@ def table(claims: Sequence[Claim]) -> Table:
     return Table("Paired tests on the same test images, Holm's correction over all rows.", header, rows)
 
 
-def listed(names: Sequence[str], last: str = "and") -> str:
+def listed(names: Sequence[str]) -> str:
     """a, b and c."""
-    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -82,12 +82,12 @@ def p_text(p: float | None) -> str:
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def number(value: float | None, unit: str = "", *, digits: int = 3) -> str:
+def number(value: float | None, *, digits: int = 3) -> str:
     """A quantity with so many significant digits, or nothing where it is not known."""
     if value is None:
         return ""
     size = max(0, digits - 1 - int(np.floor(np.log10(abs(value) or 1))))
-    return f"{value:,.{size}f}{unit}"
+    return f"{value:,.{size}f}"
 
 
 def _latex(text: str) -> str:

@@ -9,4 +9,3 @@ CLASS_NAMES = (  # with seven classes the last is missing
     *("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger", "Contempt"),
 )
 COUNTS = {"train": (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)}
-LICENCE = "non-commercial research only, by agreement with its authors"

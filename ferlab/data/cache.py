@@ -169,7 +169,8 @@ def _decode_all(source: Source, rows: list[Row], images: np.ndarray) -> tuple[di
                 images[i] = decode_face(data, size=source.face_size)
                 if source.face_size:
                     with opened(data) as image:
-                        resized.extend([i] * (image.size != (source.side, source.side)))
+                        if image.size != (source.side, source.side):
+                            resized.append(i)
             except (OSError, ValueError) as error:
                 problems[i] = f"{rows[i].path}: {getattr(error, 'strerror', None) or error}"
 

@@ -1,7 +1,7 @@
 """Images that stand in two splits under different names, found by their pixels: names tell of nothing.
 
 found = between(train, val, test)       # {"val in train": [("train_00007_aligned.jpg", "copy.jpg")], ...}
-refuse(found)
+raise_on_leakage(found)
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def _same(one, two, rows_one: list[bytes], rows_two: list[bytes]) -> list[tuple[
     return [(name, other) for name, other in found if other]
 
 
-def refuse(found: dict[str, list[tuple[str, str]]]) -> None:
+def raise_on_leakage(found: dict[str, list[tuple[str, str]]]) -> None:
     """Raise UserError where test images are trained on, or chosen by."""
     learnt = sorted([*found.get("test in train", ()), *found.get("test in val", ())])
     if learnt:

@@ -12,4 +12,3 @@ COUNTS = {  # of fer2013.csv; trees of folders join val and test as their test
     "test": (491, 55, 528, 879, 594, 416, 626),
 }
 USAGE = {"training": "train", "publictest": "val", "privatetest": "test"}
-LICENCE = "research, by the rules of its Kaggle competition"

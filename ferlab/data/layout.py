@@ -18,11 +18,11 @@ from typing import NoReturn, TypeVar
 from ferlab.data import rafdb
 from ferlab.data.archive import MAX_FILE, foreign, open_zip
 from ferlab.data.labels import label
-from ferlab.data.rows import ALIGNED, LABEL_FILE, SPLITS, SUFFIXES, Found, by_folder, by_list, ignored
+from ferlab.data.rows import ALIGNED, LABEL_FILE, SPLITS, SUFFIXES, Found, by_folder, by_list
 from ferlab.data.source import CLASSES, FOLDERS, KAGGLE, OFFICIAL, TABLE, Source
 from ferlab.data.tables import MAX_TABLE, by_class, by_pixels, by_table, columns, header
 from ferlab.errors import UserError, first_of_each
-from ferlab.files import read_regular
+from ferlab.files import ignored, listing, read_regular, stamp
 
 T = TypeVar("T")
 PARTS = {KAGGLE: ("dataset",), OFFICIAL: ("image", "emolabel"), FOLDERS: tuple(SPLITS)}  # how they begin
@@ -141,7 +141,7 @@ def _roots(folder: Path) -> list[tuple[str, Path]]:
     ):
         whole = folder.resolve()
         found.append((KAGGLE, whole.parent) if whole.name == "DATASET" else (FOLDERS, folder))
-    return found or [(TABLE, folder)] * bool(_tables(folder, "image"))
+    return found or ([(TABLE, folder)] if _tables(folder, "image") else [])
 
 
 def _tables(folder: Path, column: str) -> list[str]:
@@ -180,19 +180,9 @@ def _around(inside: Path) -> list[tuple[str, Path]]:
     return []
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns  # ctime moves even if mtime is set back
-
-
-def _list(folder: Path) -> dict[str, tuple[int, ...] | None]:
-    """Name -> stamp of what is in `folder`; None for what is no regular file: reading a pipe would hang."""
-    with os.scandir(folder) as entries:
-        return {e.name: _stamp(e.stat()) if e.is_file() else None for e in entries if not ignored(e.name)}
-
-
 def _read_folder(kind: str, root: Path, named: Sequence[str] = ()) -> Source:
     """`named` are the tables to read, where not all in `root` are meant."""
-    files = _list(root)
+    files = listing(root)
     if kind == OFFICIAL:
         folders = [name for name in ("EmoLabel", ALIGNED) if os.path.isdir(root / name)]
     elif kind == KAGGLE:
@@ -201,14 +191,14 @@ def _read_folder(kind: str, root: Path, named: Sequence[str] = ()) -> Source:
         folders = [name for name in _folders(root) if name.lower() in SPLITS]
     else:
         folders = [name for name in _folders(root) if not ignored(name)]
-    files = {name: stamp for name, stamp in files.items() if name not in folders}
+    files = {name: mark for name, mark in files.items() if name not in folders}
     for folder in folders:  # grows while it is read
-        for name, stamp in _list(root / folder).items():
+        for name, mark in listing(root / folder).items():
             path = f"{folder}/{name}"
-            if stamp is None and path.count("/") < DEPTH[kind] and os.path.isdir(root / path):
+            if mark is None and path.count("/") < DEPTH[kind] and os.path.isdir(root / path):
                 folders.append(path)
             else:
-                files[path] = stamp
+                files[path] = mark
 
     def read(name: str) -> bytes:
         limit = MAX_FILE if kind in (KAGGLE, OFFICIAL) else MAX_TABLE if name.endswith(".csv") else LARGE
@@ -260,8 +250,8 @@ def _read_zip(path: Path) -> Source:
     if not roots:
         raise UserError(f"{path} has no RAF-DB in it. Expected in a zip:\n{TREE}")
     kind, inside = _only(path, sorted(roots))
-    stamp = _stamp(os.stat(path))
-    found = {n.removeprefix(inside): (crc, *stamp) for n, crc in files.items() if n.startswith(inside)}
+    mark = stamp(os.stat(path))
+    found = {n.removeprefix(inside): (crc, *mark) for n, crc in files.items() if n.startswith(inside)}
     if kind == TABLE and (CLASSES, inside) in classes:
         _refuse_both(path, sorted(inside_of[inside]), tables[kind, inside][0], "unpack it and name the table")
     return _checked(

@@ -12,7 +12,6 @@ CLASS_NAMES = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "
 COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}
 SIDE = 100  # pixels, both ways
 DRAWN = "drawn faces"  # what stands in the place of a dataset's name where faces are drawn
-LICENCE = "images: non-commercial research only, no redistribution"
 WEIGHTS_LICENCE = "trained on RAF-DB: for non-commercial research only"
 
 

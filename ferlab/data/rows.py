@@ -13,6 +13,7 @@ from ferlab.data.image_io import Unusable, opened
 from ferlab.data.labels import LIST, NUMBERS, classes, compare, expression, label, whose
 from ferlab.data.rafdb import CLASS_NAMES, SIDE
 from ferlab.errors import UserError
+from ferlab.files import ignored
 
 LABEL_FILE = "EmoLabel/list_patition_label.txt"  # the release spells it so
 ALIGNED = "Image/aligned"
@@ -190,11 +191,6 @@ def by_list(files: dict[str, Stamp], read: Read) -> Found:
     problems["no line"] += [f"{ALIGNED}/{n}: has no line in {LABEL_FILE}" for n in stamps if n not in listed]
     check_classes(rows, CLASS_NAMES, read, problems, whole=True)
     return Found(rows, CLASS_NAMES, problems, [])
-
-
-def ignored(name: str) -> bool:
-    """Whether a file browser left it there."""
-    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini")
 
 
 def text_of(files: dict[str, Stamp], read: Read, name: str, problems: Problems) -> str | None:

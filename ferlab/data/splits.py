@@ -39,11 +39,12 @@ def members(
 
 
 def hold_out(rows: list[Row]) -> dict[str, list[Row]]:
-    """train and test: a stratified fifth, of a class with one image nothing, is the test set."""
+    """train and test: a stratified fifth, of a class with one or two images nothing, is the test set."""
     held: set[int] = set()
     for label in {row.label for row in rows}:
         ranked = shuffled([i for i, row in enumerate(rows) if row.label == label], rows, "test")
-        held |= {*ranked[: max(1, round(len(ranked) * HELD_OUT)) if len(ranked) > 2 else 0]}
+        if len(ranked) > 2:
+            held.update(ranked[: max(1, round(len(ranked) * HELD_OUT))])
     return {
         "train": [row for i, row in enumerate(rows) if i not in held],
         "test": [row for i, row in enumerate(rows) if i in held],

@@ -26,14 +26,13 @@ from ferlab.data.rows import (
     Stamp,
     check_classes,
     check_files,
-    ignored,
     named,
     splits_of,
     text_of,
 )
 from ferlab.data.splits import hold_out
 from ferlab.errors import UserError
-from ferlab.files import read_regular
+from ferlab.files import ignored, read_regular
 
 COLUMNS = {  # what a column is for -> what it may be called
     "image": ("image", "path", "file", "filename", "file_name", "img", "image_path", "filepath"),

@@ -21,7 +21,7 @@ GREY = (0.299, 0.587, 0.114)  # luma weights of ITU-R BT.601, as torchvision's r
 
 
 class Draws(NamedTuple):
-    """What was drawn for N images; indexing with [] or a tensor takes some of them."""
+    """What was drawn for N images; `take` gives some of them."""
 
     theta: Tensor  # (N, 2, 3) where each output pixel is taken from, in coordinates -1..1
     colour: Tensor  # (N, 3) factors of brightness, contrast and saturation
@@ -100,9 +100,9 @@ def draw(n: int, generator: torch.Generator, *, strength: float = 1.0) -> Draws:
     strength above 0.
     """
     s = strength
-    jitter = min(0.2 * s, 1)
+    jitter, flip = min(0.2 * s, 1), 0.5 if s > 0 else 0.0
     return Draws(
-        geometry(n, generator, flip=0.5 * (s > 0), degrees=10 * s, scale=min(0.1 * s, 0.9), shift=0.08 * s),
+        geometry(n, generator, flip=flip, degrees=10 * s, scale=min(0.1 * s, 0.9), shift=0.08 * s),
         colour(n, generator, brightness=jitter, contrast=jitter, saturation=jitter),
         erasing(n, generator, p=min(1.0, 0.5 * s)),
     )

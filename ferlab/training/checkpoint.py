@@ -44,7 +44,7 @@ def save(path: str | Path, state: dict) -> None:
 
 def read(path: str | Path) -> dict:
     """The dict of a checkpoint, on the CPU, after every check. Raises UserError that names what is wrong."""
-    return checked(path, opened(path))
+    return validate(path, opened(path))
 
 
 def opened(path: str | Path) -> object:
@@ -80,7 +80,7 @@ def has_format(state: object) -> bool:
     return isinstance(state, dict) and type(state.get("format")) is int
 
 
-def checked(path: str | Path, state: Any) -> dict:
+def validate(path: str | Path, state: Any) -> dict:
     """`state`, which the file at `path` holds, after every check of its contents. Raises UserError."""
     if not has_format(state):
         raise UserError(f"{path} is not a checkpoint of this suite; take one that its train_*.py wrote.")
@@ -173,7 +173,7 @@ class CheckpointWriter:
         if self._pending is not None and (kind is None or issubclass(kind, Exception)):
             self._write(self._pending)
 
-    def keep(self, state: dict) -> None:
+    def save(self, state: dict) -> None:
         """Take the state at the end of an epoch (references are fine: it is written or copied before
         returning).
         """

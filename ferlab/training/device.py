@@ -9,7 +9,7 @@ import torch
 
 from ferlab.errors import UserError
 
-THERE: dict[str, Callable[[], bool]] = {
+AVAILABLE: dict[str, Callable[[], bool]] = {
     "cuda": torch.cuda.is_available,
     "mps": torch.backends.mps.is_available,
     "xpu": torch.xpu.is_available,
@@ -27,9 +27,9 @@ def choose(name: str) -> torch.device:
         chosen = torch.device(name)
     except RuntimeError:
         raise UserError(f"--device {name} is not a valid value; {USE}.") from None
-    if chosen.type != "cpu" and chosen.type not in THERE:
+    if chosen.type != "cpu" and chosen.type not in AVAILABLE:
         raise UserError(f"--device {name} is not supported; {USE}.")
-    if chosen.type != "cpu" and not THERE[chosen.type]():
+    if chosen.type != "cpu" and not AVAILABLE[chosen.type]():
         raise UserError(
             f"--device {name}: torch {torch.__version__} sees no {chosen.type.upper()} device here; use "
             "--device cpu."

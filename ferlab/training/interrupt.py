@@ -22,7 +22,7 @@ class Interrupt:
 
     number = 0
 
-    def __init__(self, runtime: Runtime | None = None, *, command: str = "") -> None:
+    def __init__(self, runtime: Runtime | None = None, command: str = "") -> None:
         self.runtime, self.command = runtime or Runtime(torch.device("cpu"), None), command
         self._every = 16 if self.runtime.device.type == "cuda" and self.runtime.world_size > 1 else 1
         self._checks = 0

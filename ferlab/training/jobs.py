@@ -26,7 +26,7 @@ from ferlab.data.layout import val_hash
 from ferlab.errors import Stopped, UserError
 from ferlab.options import Options, public
 from ferlab.training.interrupt import Interrupt
-from ferlab.training.run_folder import place
+from ferlab.training.run_folder import run_path
 from models import ARCHITECTURES
 
 HERE = Path(__file__).resolve().parents[2]  # where the scripts are
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        return place(self.model, self.options)
+        return run_path(self.model, self.options)
 
     @property
     def finished(self) -> bool:

@@ -1,7 +1,7 @@
 """A script's recipe and the command line -> the options of one run, checked against its model and its folder.
 
 options = parse("ResNet18", {"imagenet": dict(lr=2e-4), "none": dict(lr=1e-3)})     # of sys.argv
-options = checked(model, options, classes=7)
+options = validate(model, options, classes=7)
 """
 
 import sys
@@ -13,7 +13,7 @@ from ferlab.errors import UserError
 from ferlab.options import Options, names
 from ferlab.training.checkpoint import read
 from ferlab.training.device import choose
-from ferlab.training.run_folder import checkpoint, is_own, refuse, same_experiment
+from ferlab.training.run_folder import check_run_folder, checkpoint, in_original_folder, same_experiment
 
 
 def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) -> Options:
@@ -34,14 +34,14 @@ def parse(name: str, recipes: dict[str, dict], argv: list[str] | None = None) ->
         options = _resumed(name, options, typed)
     if argv is None:  # the script's own: before data are read, or weights downloaded
         choose(options.device)
-        refuse(name, options)
+        check_run_folder(name, options)
     return options
 
 
 def _resumed(name: str, options: Options, typed: dict) -> Options:
     """The options of the checkpoint that `options` resume, but for those that were typed."""
     stored = cli.restored(Options, read(path := checkpoint(name, options)).get("options"))
-    if not is_own(path, name, stored):  # it does not say where to read and write on this machine
+    if not in_original_folder(path, name, stored):  # it does not say where to read and write on this machine
         stored = replace(stored, **{key: getattr(options, key) for key in names("machine")})
     typed = {key: getattr(options, key) for key in typed}
     resumed = replace(stored, **{"overwrite": False, "finish": False, **typed})
@@ -56,7 +56,7 @@ def _recipe(name: str, recipes: dict[str, dict], weights: str | None) -> Options
     return recipe
 
 
-def checked(model: models.Model, options: Options, *, classes: int) -> Options:
+def validate(model: models.Model, options: Options, *, classes: int) -> Options:
     """The options with the model's image size, after handing the model what concerns its training only.
     Raises UserError for what this model or this folder cannot take.
     """
@@ -81,5 +81,5 @@ def checked(model: models.Model, options: Options, *, classes: int) -> Options:
         model.patch_keep = options.patch_keep
     elif options.patch_keep < 1:
         raise UserError(f"--patch-keep is for vision transformers; {name} has no patches.")
-    refuse(name, options)
+    check_run_folder(name, options)
     return replace(options, image_size=full)

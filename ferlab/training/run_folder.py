@@ -1,6 +1,6 @@
 """Where a run goes, what is there already, and the command that goes on with it.
 
-path = place("ResNet18", options)                # results/ResNet18/seed0
+path = run_path("ResNet18", options)                # results/ResNet18/seed0
 with RunFolder(path) as folder:
     folder.write_text("log.csv", "epoch")
 """
@@ -59,14 +59,14 @@ class RunFolder:
         except OSError as error:
             raise self._not_made(error) from None
 
-    def clear(self, *names: str) -> None:
-        """Remove what an earlier run has left: the files `names`, or all of its files."""
+    def clear(self, *, resumed: bool) -> None:
+        """Remove what an earlier run has left: of the same run, `resumed`, only that it is finished."""
         if not self.enabled:
             return
         try:
-            for name in names or FILES:
+            for name in ["metrics.json"] if resumed else FILES:
                 (self.path / name).unlink(missing_ok=True)
-            if not names:
+            if not resumed:
                 shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
         except OSError as error:
             raise self._not_made(error) from None
@@ -86,7 +86,7 @@ class RunFolder:
         return UserError(text, code=4)
 
 
-def place(name: str, options) -> Path:
+def run_path(name: str, options) -> Path:
     """The folder of a run of the model `name`. A seed whose finished run came with the repository, that is
     without a last.pth, is run beside it. Raises UserError where --name cannot be used.
     """
@@ -102,30 +102,30 @@ def place(name: str, options) -> Path:
 
 def checkpoint(name: str, options) -> Path:
     """The file that --resume goes on from."""
-    return place(name, options) / "last.pth" if options.resume == "last" else Path(options.resume)
+    return run_path(name, options) / "last.pth" if options.resume == "last" else Path(options.resume)
 
 
-def is_own(path: Path, name: str, stored) -> bool:
+def in_original_folder(path: Path, name: str, stored) -> bool:
     """Whether the checkpoint at `path`, which holds the options `stored`, lies where its run wrote it."""
     try:
-        return os.path.realpath(place(name, stored)) == os.path.realpath(path.parent)
+        return os.path.realpath(run_path(name, stored)) == os.path.realpath(path.parent)
     except UserError:  # its data are not where they were
         return False
 
 
-def goes_on(name: str, options) -> bool:
+def resumes_in_place(name: str, options) -> bool:
     """Whether a run resumes the one in its own folder: from elsewhere, it begins a new folder."""
     begun_in = checkpoint(name, options).parent
-    return bool(options.resume) and os.path.realpath(begun_in) == os.path.realpath(place(name, options))
+    return bool(options.resume) and os.path.realpath(begun_in) == os.path.realpath(run_path(name, options))
 
 
-def refuse(name: str, options) -> None:
+def check_run_folder(name: str, options) -> None:
     """Raise UserError where this run would spoil the one that is in its folder, or has nothing to do."""
     if options.finish and not options.resume:
         raise UserError("--finish closes a stopped run; name it with --resume --finish.")
-    folder = place(name, options)
+    folder = run_path(name, options)
     finished, log = os.path.isfile(folder / "metrics.json"), folder / "log.csv"
-    if goes_on(name, options):
+    if resumes_in_place(name, options):
         if finished and _test_opened(folder):
             raise UserError(
                 f"{folder} is finished, and its test set was opened; its numbers are in "

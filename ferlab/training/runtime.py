@@ -1,6 +1,6 @@
-"""Device, precision, seed and process group: chosen once, so that nothing below asks again.
+"""Device, precision and process group: chosen once, so that nothing below asks again.
 
-runtime = start("auto", "auto", seed=0)
+runtime = init_runtime("auto", "auto")
 
 One process by itself; with torchrun (`torchrun --nproc_per_node=4 train_ResNet.py`) as many as it starts.
 """
@@ -125,7 +125,7 @@ class Runtime:
             return "another process failed; see its message."
         return lacks(self.device, error)
 
-    def leave(self) -> None:
+    def shutdown(self) -> None:
         """Leave torchrun's group, if this process is in one."""
         if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
@@ -155,14 +155,14 @@ class Runtime:
         }
 
 
-def start(device: str = "auto", amp: str = "auto", *, seed: int = 0, deterministic: bool = False) -> Runtime:
-    """Choose device and precision, seed everything, join torchrun's group if there is one.
+def init_runtime(device: str = "auto", amp: str = "auto", *, deterministic: bool = False) -> Runtime:
+    """Choose device and precision, join torchrun's group if there is one.
 
     device: auto, cpu, cuda, cuda:N, mps or xpu. amp: auto (bf16 where the chip computes it natively, else
     fp16 on CUDA and fp32 elsewhere), bf16, fp16 or off. Raises UserError for what this machine lacks.
     """
     chosen = choose(device)
-    rank, world_size = launched()
+    rank, world_size = torchrun_ranks()
     if world_size > 1 and chosen.type not in ("cpu", "cuda"):
         raise UserError(f"--device {device} takes one process; start the script without torchrun.")
     _keep_memory()
@@ -195,11 +195,10 @@ def start(device: str = "auto", amp: str = "auto", *, seed: int = 0, determinist
         )
     if world_size > 1:
         runtime.control = dist.new_group(backend="gloo")
-    seed_everything(seed, rank)
     return runtime
 
 
-def launched() -> tuple[int, int]:
+def torchrun_ranks() -> tuple[int, int]:
     """This process's number and how many there are, from torchrun's environment; 0 of 1 without it. Raises
     UserError where that is only half there: to join a group that nobody else joins would wait for ever.
     """
@@ -238,7 +237,7 @@ def _keep_memory() -> None:
 
 def seed_everything(*numbers: int) -> None:
     """Seed python, numpy and torch (all devices) from some small numbers, such as (seed, epoch, rank)."""
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    seed = _seed(numbers)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -246,5 +245,8 @@ def seed_everything(*numbers: int) -> None:
 
 def generator(*numbers: int) -> torch.Generator:
     """A CPU generator seeded from some small numbers."""
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(_seed(numbers))
+
+
+def _seed(numbers: tuple[int, ...]) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

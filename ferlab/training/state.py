@@ -25,7 +25,7 @@ LOGGED = (  # the columns of log.csv
     *("epoch", "image_size", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1"),
     *("val_balanced_accuracy", "lr", "images_per_second", "seconds"),
 )
-SAME = {
+MUST_MATCH = {
     "model": "model",
     "class_names": "list of classes",
     "split_hash": "val split",
@@ -143,7 +143,7 @@ class TrainState:
         found = read(path)
         if "optimizer" not in found:
             raise UserError(f"{path} holds a model, not the state of a run; resume from a last.pth.")
-        for key, what in SAME.items():
+        for key, what in MUST_MATCH.items():
             trial = key == "test_hash" and found.get(key) == ""  # it had no test set yet
             if found.get(key) != self.about[key] and not trial:
                 raise UserError(
