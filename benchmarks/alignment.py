@@ -86,8 +86,8 @@ class Options:
     data: str = option("raf-db-dataset", "folder or .zip of RAF-DB")
     model: str = option("", "a run's folder or its .pth, for the answers (default: none)")
     before: str = option("", "another face_detection.py, measured on the same pictures")
-    images: int = option(500, "training images to measure positions on", low=10)
-    pictures: int = option(100, "test images to find, as they are and in each way", low=1)
+    images: int = option(500, "training images to measure positions on, and test images to find", low=10)
+    pictures: int = option(100, "test images to put into pictures of each kind", low=1)
     output: str = option(str(ROOT / "benchmarks/results/alignment.json"), "file of the results")
     readme: bool = option(False, "only write the README's table from the results")
 
@@ -181,12 +181,10 @@ def seconds(detector: ModuleType, face: np.ndarray) -> dict:
     return result
 
 
-def measured(detector: ModuleType, faces: np.ndarray, answer: Callable | None) -> dict:
-    """All but the positions."""
+def measured(detector: ModuleType, own: np.ndarray, faces: np.ndarray, answer: Callable | None) -> dict:
+    """All but the positions: `own` as they are, `faces` in pictures."""
     empty = faceless()
-    result = {
-        "own": found_again(detector, ((Image.fromarray(f), np.eye(2, 3)) for f in faces), faces, answer)
-    }
+    result = {"own": found_again(detector, ((Image.fromarray(f), np.eye(2, 3)) for f in own), own, answer)}
     for placement, (degrees, zoom) in PLACEMENTS.items():
         rng, around = (
             np.random.default_rng(0),
@@ -257,7 +255,10 @@ def main() -> None:
     model = models.load(find(options.model)) if options.model else None
     detectors = {"now": face_detection} | ({"before": loaded(options.before)} if options.before else {})
     train, test = RAFDBDataset(source, "train"), RAFDBDataset(source, "test")
-    faces = test.images[spread_out(test, options.pictures)].permute(0, 2, 3, 1).numpy()
+    own, faces = (
+        test.images[spread_out(test, n)].permute(0, 2, 3, 1).numpy()
+        for n in (options.images, options.pictures)
+    )
 
     def answer(pixels: np.ndarray) -> np.ndarray:
         return probabilities([model], torch.from_numpy(pixels.copy())).argmax(1).numpy()
@@ -266,7 +267,7 @@ def main() -> None:
     if model:
         result["model"] = {**model.built, "epoch": model.checkpoint["best"].get("epoch")}
     for name, detector in detectors.items():
-        result[name] = measured(detector, faces, answer if model else None)
+        result[name] = measured(detector, own, faces, answer if model else None)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(f"{json.dumps(result, indent=1)}\n".encode()))
     print(markdown(result))

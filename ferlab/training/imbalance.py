@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ferlab.analysis import metrics
 
 STRATEGIES = {
-    "none": "every image once an epoch, plain cross-entropy",
+    "none": "every image once an epoch, cross-entropy as in the recipe",
     "sampler": "classes drawn equally often, by inverse frequency (Shen et al., ECCV 2016)",
     "sqrt-sampler": "classes drawn by the square root of their frequency (Mahajan et al., ECCV 2018)",
     "weights": "loss weighted by inverse class frequency (King and Zeng, Political Analysis 2001)",
