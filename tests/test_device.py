@@ -1,14 +1,23 @@
 """--device by name; mps and xpu as far as a machine without them can tell: torch's own errors, and a fake."""
 
+import contextlib
+import functools
 import types
 
 import pytest
 import torch
 from scripts import run as script
 
+import models
+import train_function
 from ferlab.errors import UserError
+from ferlab.options import Options
+from ferlab.training import augment, state
 from ferlab.training import device as devices
-from ferlab.training.runtime import Runtime, init_runtime
+from ferlab.training.batches import Batches
+from ferlab.training.imbalance import STRATEGIES, Balance
+from ferlab.training.runtime import Runtime, generator, init_runtime
+from RAFDB_dataset import RAFDBDataset
 
 
 @pytest.mark.parametrize(
@@ -72,6 +81,30 @@ def test_one_gpu_is_named_by_its_number(monkeypatch, name, index):
     runtime = init_runtime(name)
     assert chosen == [index] and runtime.device == torch.device("cuda", index)
     assert runtime.amp_dtype == torch.bfloat16 and not runtime.scaler.is_enabled()
+
+
+@pytest.mark.parametrize(
+    "name, balance",
+    [("ViT-mod", "none"), ("ResNet18", "none"), *(("ConvNet", strategy) for strategy in STRATEGIES)],
+)
+def test_a_step_mixes_no_devices(monkeypatch, drawn, name, balance):
+    """On the meta device, which computes nothing and raises where a tensor was left on the CPU, as a GPU does."""
+    monkeypatch.setattr(state, "make_optimizer", lambda model, **_: torch.optim.SGD(model.parameters()))
+    monkeypatch.setattr(Runtime, "all_reduce", lambda self, sums: torch.zeros(len(sums)))
+    monkeypatch.setattr(Runtime, "autocast", lambda self: contextlib.nullcontext())
+    runtime = Runtime(torch.device("meta"), None)
+    sets = {split: RAFDBDataset(drawn, split) for split in ("train", "val")}
+    options = Options(image_size=40 if name == "ViT-mod" else 32, batch_size=8)
+    model = models.build(name, num_classes=7, image_size=options.image_size, weights="none").to("meta")
+    rule = Balance(balance, sets["train"].counts, device=runtime.device)
+    data = Batches(sets["train"].images[:16], sets["train"].labels[:16], options.image_size, runtime)
+    draw = generator(0)
+    batches = data.train(rule.order(data.host_labels, draw), 8, augment.draw(16, draw))
+    training = state.TrainState(model, options, runtime, sets)
+    loss = functools.partial(rule.loss, progress=0.9)
+    train_function.train_one_epoch(model, batches, [0.1, 0.1], state=training, loss=loss)
+    for x in data.evaluate(8):
+        assert training.ema.average(x).device.type == "meta"
 
 
 def test_several_processes_are_for_cpu_and_cuda(monkeypatch):
