@@ -151,7 +151,7 @@ def describe(*splits: RAFDBDataset, same: dict[str, list] | None = None) -> str:
     resized = f"; scaled to {first.images.shape[-1]} pixels a side: {scaled:,}" if scaled else ""
     pairs = duplicates.between(*splits) if same is None else same
     found = {key: len(names) for key, names in pairs.items() if names}
-    by_pixels = "".join(f"; the same by pixels: {n:,} images of {key}" for key, n in found.items())
+    by_pixels = "".join(f"; pixel-identical duplicates: {n:,} images of {key}" for key, n in found.items())
     note = ""
     if "val in train" in found:
         note = "\nnote: val images are also in train (data leakage), so scores on val are too high"

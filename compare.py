@@ -103,7 +103,7 @@ def page_name(data: str) -> str:
 
 
 def sections(groups: Sequence[Group]) -> list[Section]:
-    """The groups by the weights they started from: numbers of two starts never stand in one column."""
+    """The groups by the weights they started from: numbers of two initialisations never share a column."""
     parts = ([group for group in groups if group.initialisation == kind] for kind in INITIALISATIONS)
     return [Section(part) for part in parts if part]
 
@@ -211,7 +211,7 @@ def rewritten(readme: Path, text: str) -> str:
         try:
             found = readme.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise UserError(f"{readme} is no UTF-8 text; save it as such, or leave --readme out.") from None
+            raise UserError(f"{readme} is not UTF-8 text; save it as such, or leave --readme out.") from None
         before, start, rest = found.partition(MARKS[0])
         _, end, after = rest.partition(MARKS[1])
         if start and end:

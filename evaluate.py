@@ -47,7 +47,7 @@ def main() -> None:
     add("--face-size", type=int, default=0, metavar="N", help="scale faces to N x N (default: as trained)")
     add("--flip", action="store_true", help="mean over each face and its mirror image, as predict.py --flip")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--overwrite", action="store_true", help="replace an evaluation that is there already")
+    add("--overwrite", action="store_true", help="replace an evaluation that already exists")
     args = parser.parse_args()
     checkpoint = find(args.run)
     model = load(checkpoint).to(choose(args.device))

@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     add("--output", type=Path, metavar="FILE", help="where to write it (default: model.onnx in the folder)")
     add("--int8", action="store_true", help="also write it with 8-bit weights and activations")
     add("--data", default="raf-db-dataset", help="folder or .zip of RAF-DB to check with, or synthetic")
-    add("--overwrite", action="store_true", help="replace a file that is there already")
+    add("--overwrite", action="store_true", help="replace a file that already exists")
     return parser.parse_args()
 
 

@@ -266,7 +266,7 @@ def main() -> None:
     failures = []
     if left_out:
         failures.append(
-            f"left out, as these are no pictures that can be read here: {photos.summary(left_out)}"
+            f"left out, as these are not pictures that can be read here: {photos.summary(left_out)}"
         )
         say(failures[0])
     save = saver(args.save_images, [*names, *videos]) if args.save_images else None

@@ -1,4 +1,4 @@
-"""The parts of the suite, in five rooms: data, synthetic, training, analysis and inference.
+"""The parts of the suite, in five subpackages: data, synthetic, training, analysis and inference.
 
 from ferlab import Recognizer        # a photo -> its faces and their expressions
 """

@@ -24,7 +24,7 @@ class Stopped(UserError):
 
     def __init__(self, number: int, where: str, command: str) -> None:
         super().__init__(
-            f"by {signal.Signals(number).name} {where}; go on with: {command}", code=128 + number
+            f"by {signal.Signals(number).name} {where}; resume with: {command}", code=128 + number
         )
 
 

@@ -60,7 +60,7 @@ class Options:
     compile: bool = machine(False, "torch.compile the model (pays back in long runs on a GPU)")
     resume: str = machine("", "go on from the run's last.pth, or from the checkpoint PATH")
     finish: bool = machine(False, "with --resume: train no further, evaluate and finish what is there")
-    overwrite: bool = machine(False, "replace a run that is there already")
+    overwrite: bool = machine(False, "replace a run that already exists")
     tensorboard: bool = machine(False, "write TensorBoard files too, where it is installed")
 
     @property
@@ -71,8 +71,8 @@ class Options:
 
 
 def public(values: dict) -> dict:
-    """Options as they are passed on with a run: of paths the last names only, as machines are no one's
-    business.
+    """Options as they are passed on with a run: of paths the last names only, so that no
+    local path is published.
     """
     paths = ("data", "output", "resume", "weights")
     return {key: Path(value).name if key in paths else value for key, value in values.items()}

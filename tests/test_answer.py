@@ -178,7 +178,7 @@ def test_a_foreign_model_costs_neither_a_traceback_nor_pictures(tmp_path, monkey
     (results / "mine").rename(results / "MyNet" / "seed0")
     (results / "plots" / "mynet.png").write_bytes(b"mine")
     assert "folders not used: 1" in run_compare(monkeypatch, capsys, results)
-    assert "`MyNet/seed0`: MyNet is no model of this suite" in (results / "README.md").read_text()
+    assert "`MyNet/seed0`: MyNet is not a model of this suite" in (results / "README.md").read_text()
     after = {path.name: path.read_bytes() for path in (results / "plots").iterdir()}
     assert after == {**before, "mynet.png": b"mine"}
 

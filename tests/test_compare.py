@@ -166,7 +166,7 @@ def test_what_is_missing_unfinished_or_foreign_is_listed_with_its_reason(tmp_pat
         "ConvNet/seed0-again": "a seed counts once",
         "ConvNet/other-test-set": "another test set (77 images)",
         "ConvNet/moved": "is of VGG16",
-        "Other/run": "no model of this suite",
+        "Other/run": "not a model of this suite",
         "ConvNet/tampered": "do not follow from predictions.csv",
         "ConvNet/doubled": "the same one twice",
     }

@@ -88,7 +88,7 @@ def test_one_gpu_is_named_by_its_number(monkeypatch, name, index):
     [("ViT-mod", "none"), ("ResNet18", "none"), *(("ConvNet", strategy) for strategy in STRATEGIES)],
 )
 def test_a_step_mixes_no_devices(monkeypatch, drawn, name, balance):
-    """On the meta device, which computes nothing and raises where a tensor was left on the CPU, as a GPU does."""
+    """On the meta device, which computes nothing and raises, as a GPU does, where a tensor is on the CPU."""
     monkeypatch.setattr(state, "make_optimizer", lambda model, **_: torch.optim.SGD(model.parameters()))
     monkeypatch.setattr(Runtime, "all_reduce", lambda self, sums: torch.zeros(len(sums)))
     monkeypatch.setattr(Runtime, "autocast", lambda self: contextlib.nullcontext())

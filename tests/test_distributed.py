@@ -168,7 +168,7 @@ def test_a_signal_stops_all_processes_with_a_checkpoint(script, drawn, tmp_path,
     _, errors = process.communicate(timeout=90)
     assert time.monotonic() - begun < 29  # torchrun kills after 30 s
     assert process.returncode != 0 and f"stopped: by {number.name}" in errors
-    assert "go on with: torchrun --nproc_per_node=2 " in errors
+    assert "resume with: torchrun --nproc_per_node=2 " in errors
     assert read(tmp_path / "ConvNet/drawn-seed0/last.pth")["epoch"] >= 1
     if number == signal.SIGINT:
         return  # that one process can go on with it is shown once

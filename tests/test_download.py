@@ -192,5 +192,5 @@ def test_unpack_leaves_nothing_half_done(kaggle_zip, tmp_path):
         unpack(tmp_path / "bad.zip", tmp_path / "new")
     assert [p.name for p in tmp_path.iterdir()] == ["bad.zip"]
     (tmp_path / "new").mkdir()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         unpack(kaggle_zip, tmp_path / "new")

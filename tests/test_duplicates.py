@@ -40,7 +40,7 @@ def repeated(tree) -> Path:
 def test_drawn_faces_have_none(drawn):
     parts = [RAFDBDataset(drawn, split) for split in SPLITS]
     assert duplicates.between(*parts) == {"val in train": [], "test in train": [], "test in val": []}
-    assert "same by pixels" not in describe(*parts) and "note" not in describe(*parts)
+    assert "duplicates" not in describe(*parts) and "note" not in describe(*parts)
     assert duplicates.between(parts[0]) == {}
 
 
@@ -118,7 +118,7 @@ def test_duplicates_of_val_in_train_are_said_and_recorded(repeated, options, cap
     numbers = run(options, data=str(repeated), epochs=1, test=False)
     assert numbers["duplicates"] == {"val in train": len(expected)}
     out = capsys.readouterr().out
-    assert f"; the same by pixels: {len(expected)} images of val in train; " in out
+    assert f"; pixel-identical duplicates: {len(expected)} images of val in train; " in out
     assert "\nnote: val images are also in train (data leakage), so scores on val are too high\n" in out
 
 

@@ -66,7 +66,7 @@ def test_on_its_own_test_set_it_says_what_training_said(run, drawn, monkeypatch,
     assert (found["trained_on"], found["tested_on"], found["images_left_out"]) == ("drawn faces",) * 2 + ({},)
     with pytest.raises(SystemExit):
         called(monkeypatch, capsys, evaluate, run, "--data", drawn)
-    assert "on-drawn-faces is there already; add --overwrite" in capsys.readouterr().err
+    assert "on-drawn-faces already exists; add --overwrite" in capsys.readouterr().err
 
 
 def test_mirror_images_counted_in_stand_in_a_folder_and_a_table_of_their_own(run, drawn, monkeypatch, capsys):

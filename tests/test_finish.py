@@ -56,7 +56,7 @@ def test_a_run_that_is_closed_early_says_so(options, capsys):
 
 def test_a_trial_that_val_has_chosen_opens_its_test_set_once(options, capsys):
     trial = run(options, test=False)
-    with pytest.raises(UserError, match="to open its test set type --resume --test"):
+    with pytest.raises(UserError, match="to open its test set pass --resume --test"):
         run(options, resume="last", test=False)
     log = rows(folder(options))
     opened = parse("ConvNet", RECIPES, ["--resume", f"{folder(options)}/last.pth", "--test"])

@@ -50,7 +50,7 @@ OPTIONS = {
     "infinite by rounding": (["--weight-decay", "1e400"], "--weight-decay is inf"),
     "zero by rounding": (["--lr", "1e-400"], "argument --lr: 1e-400 is too small, and would be taken for 0"),
     "digits with underscores": (["--epochs", "1_0"], "argument --epochs: invalid int value: '1_0'"),
-    "an empty folder": (["--output="], "--output is empty; type a value, or leave it out for results."),
+    "an empty folder": (["--output="], "--output is empty; give a value, or leave it out for results."),
     "no number": (["--lr", "nan"], "--lr is nan"),
     "negative": (["--epochs", "-3"], "--epochs is -3; it must be 1 or more"),
     "name with a way out": (["--name", "../../x"], "--name ../../x must be the name of a folder"),

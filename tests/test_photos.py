@@ -91,7 +91,7 @@ def test_what_is_left_out_is_said_and_the_exit_code_tells(mixed, run, start):
     (mixed / "a.jpg").rename(mixed / "test_0001_aligned.jpg")
     code, out, err = start(mixed, "--model", run, "--csv")
     assert [os.path.basename(row["file"]) for row in rows(out)] == ["test_0001_aligned.jpg"]
-    assert code == 1 and err == ["left out, as these are no pictures that can be read here: 1 .heic, 1 .mp4"]
+    assert code == 1 and err == ["left out, as these are not pictures that can be read here: 1 .heic, 1 .mp4"]
 
 
 def test_linked_folders_are_counted_and_closed_ones_named():
@@ -142,7 +142,7 @@ def test_ready_face_crops_of_any_size(tmp_path, run, start, size):
 @pytest.mark.parametrize(
     "name, said",
     [
-        ("0", "0: is no file; if a camera is meant: --webcam 0"),
+        ("0", "0: is not a file; if a camera is meant: --webcam 0"),
         ("clip.MP4", "clip.MP4: cannot be read (No such file"),
         ("https://example.org/a.jpg", "is an address; download it"),
         ("nowhere.jpg", "cannot be read (No such file"),
@@ -165,16 +165,16 @@ def test_models_that_are_not_where_they_are_named(run, tmp_path):
     seed.mkdir(parents=True)
     os.mkfifo(tmp_path / "pipe")
     for path, said in (
-        (run.parents[1], f"is no run's folder, but runs with weights are in it: {run}"),
+        (run.parents[1], f"is not a run's folder, but runs with weights are in it: {run}"),
         (run.parent, f"runs with weights are in it: {run}"),
-        (tmp_path / "pipe", "is no file"),
+        (tmp_path / "pipe", "is not a file"),
         (seed, "has no best_model.pth in it; name a run"),
         (tmp_path / "x", "not exist"),
     ):
         with pytest.raises(UserError, match=said):
             find(path)
     (seed / "last.pth").touch()
-    with pytest.raises(UserError, match="has no best_model.pth yet; go on with its run, or name its last"):
+    with pytest.raises(UserError, match="has no best_model.pth yet; resume its run, or name its last"):
         find(seed)
     (seed / "metrics.json").touch()
     with pytest.raises(UserError, match="numbers without its weights.*train it anew with python train_R"):

@@ -144,7 +144,7 @@ def test_bad_files_get_one_sentence_each_and_the_others_go_on(tmp_path, run, sta
     (tmp_path / "nothing").mkdir()
     more = (tmp_path / "nothing", tmp_path / "nowhere.jpg", run)
     code, out, err = start(tmp_path, *more, "--model", run, "--csv")
-    messages = ["left out, as these are no pictures that can be read here: 1 .pth, 1 .txt"]
+    messages = ["left out, as these are not pictures that can be read here: 1 .pth, 1 .txt"]
     messages += [f"{name}: {message}" for name, (_, message) in bad.items()]
     messages += [
         "nothing: the folder holds no picture",

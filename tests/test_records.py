@@ -23,16 +23,16 @@ from train_function import script_options
 LOG = "epoch,train_loss,val_loss,val_accuracy,val_macro_f1,seconds\n"
 DAMAGED = {  # the file, what is in it, and what is said of it
     "deep": ("metrics.json", "[" * 200_000, "metrics.json is nested too deep"),
-    "cut off": ("metrics.json", '{"model": "ConvNet', "metrics.json cannot be read: it is no JSON"),
+    "cut off": ("metrics.json", '{"model": "ConvNet', "metrics.json cannot be read: it is not JSON"),
     "many digits": ("metrics.json", '{"epochs": ' + "1" * 400 + "}", "metrics.json holds '111"),
     "too many digits": ("options.json", '{"epochs": ' + "1" * 5000 + "}", "options.json holds '111"),
     "infinite": ("metrics.json", '{"epochs": 1e999}', "metrics.json holds '1e999'"),
     "not a number": ("metrics.json", '{"epochs": NaN}', "metrics.json holds 'NaN'"),
-    "surrogate": ("options.json", '{"name": "\\ud800"}', "options.json holds text that is no Unicode"),
+    "surrogate": ("options.json", '{"name": "\\ud800"}', "options.json holds text that is not Unicode"),
     "a list": ("options.json", "[]", "options.json holds no names and values"),
     "no seed": ("options.json", '{"epochs": 3, "weights": "none"}', "options.json lacks seed"),
-    "binary JSON": ("options.json", b"\xff\xfe\0", "options.json is no UTF-8 text"),
-    "binary": ("log.csv", bytes(range(256)), "log.csv is no UTF-8 text"),
+    "binary JSON": ("options.json", b"\xff\xfe\0", "options.json is not UTF-8 text"),
+    "binary": ("log.csv", bytes(range(256)), "log.csv is not UTF-8 text"),
     "short row": ("log.csv", LOG + "1,1\n", "log.csv has another number of columns in row 2"),
     "text": ("log.csv", LOG + "1,1,1,1,1,soon\n", "log.csv has 'soon' where a finite number should be"),
     "no seconds": ("log.csv", LOG + "1,1,1,1,1,nan\n", "log.csv has 'nan' where"),
@@ -40,10 +40,10 @@ DAMAGED = {  # the file, what is in it, and what is said of it
     "underscore": ("log.csv", LOG + "1,1,1,1,1,1_0\n", "log.csv has '1_0' where"),
     "back in time": ("log.csv", LOG + "1,1,1,1,1,-3\n", "log.csv has negative seconds"),
     "second epoch": ("log.csv", LOG + "2,1,1,1,1,3\n", "log.csv has epochs that do not count from 1"),
-    "open quote": ("log.csv", LOG + '1,1,1,1,1,"3\n', "log.csv is no CSV file"),
-    "long field": ("log.csv", "x" * 200_000, "log.csv is no CSV file"),
+    "open quote": ("log.csv", LOG + '1,1,1,1,1,"3\n', "log.csv is not a CSV file"),
+    "long field": ("log.csv", "x" * 200_000, "log.csv is not a CSV file"),
     "no log": ("log.csv", "", "log.csv lacks the column epoch"),
-    "no image": ("predictions.csv", "image,label\n", "predictions.csv has not the columns of two classes"),
+    "no image": ("predictions.csv", "image,label\n", "predictions.csv must have the columns of two classes"),
 }
 VALUES = {  # of metrics.json and options.json
     "negative cost": ("metrics.json", ("cost", "latency_ms"), -1.0, "cost.latency_ms -1.0"),
@@ -143,7 +143,7 @@ def test_names_that_no_picture_and_no_page_can_hold(tmp_path, monkeypatch, capsy
 def test_a_readme_that_is_no_text_and_a_page_that_is_no_file(two, monkeypatch, capsys):
     readme = two.parent / "README.md"
     readme.write_bytes(MARKED.encode() + b"\xff")
-    with pytest.raises(UserError, match="no UTF-8 text"):
+    with pytest.raises(UserError, match="not UTF-8 text"):
         compare.rewritten(readme, "numbers")
     os.mkfifo(two / "README.md")
     monkeypatch.setattr("sys.argv", ["compare.py", str(two)])
@@ -157,7 +157,7 @@ def test_a_study_names_what_it_cannot_read(tmp_path, capsys):
     shutil.copy(folder / "log.csv", tmp_path)
     (folder / "log.csv").write_bytes(b"\xff")
     assert write_page("balance", tmp_path / "studies", script_options) == []
-    assert "balance can be used:\n  ConvNet/none-seed0: log.csv is no UTF-8" in capsys.readouterr().err
+    assert "balance can be used:\n  ConvNet/none-seed0: log.csv is not UTF-8" in capsys.readouterr().err
     job = study._job("ConvNet", 0, ["--output", str(tmp_path)], "balance", "none")
     assert job.folder == folder and job.seconds == []
     jobs.say_where_they_stand([job])

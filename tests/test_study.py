@@ -161,7 +161,7 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, draw
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "2 runs: 0 finished, 0 begun, 2 new" in out
-    assert "go on with: python" in err and "Traceback" not in err
+    assert "resume with: python" in err and "Traceback" not in err
     assert not second.exists()
 
     out, err = start(tmp_path, drawn).communicate(timeout=120)

@@ -185,7 +185,7 @@ def test_a_spoiled_table_of_pixels_is_refused_line_by_line(tmp_path):
     path = pixels(tmp_path / "fer2013.csv", [(label, "Training") for label in range(7)] * 3)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, "9" + lines[1][1:], "0,1 2 3"]) + "\n")
-    assert "line 23: is no label 0..6" in (text := refused(path)) and "line 24: has 2 columns" in text
+    assert "line 23: is not a label 0..6" in (text := refused(path)) and "line 24: has 2 columns" in text
     lines[1], lines[-1] = lines[1].replace(" ", " 300 ", 1), lines[-1].replace("Training", "PrivateTest")
     path.write_text("\n".join(lines))
     assert "holds no square of pixels" in refusal(find(path)._replace(face_size=48))

@@ -178,7 +178,7 @@ def published(path: Path) -> Table:
         header, rows = [], []
     if header != list(PUBLISHED) or any(len(row) != len(header) for row in rows):
         raise UserError(
-            f"{path} is missing, or a row of it has not the columns {', '.join(PUBLISHED)}; "
+            f"{path} is missing, or a row of it does not have the columns {', '.join(PUBLISHED)}; "
             "restore it from the repository."
         )
     return Table("Other people's numbers, not re-run here; empty: not given.", list(PUBLISHED.values()), rows)

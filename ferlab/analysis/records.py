@@ -108,7 +108,7 @@ def predictions(folder: Path) -> Answers:
         raise Unreadable(f"predictions.csv lacks the column {missing[0]}")
     classes = tuple(key for key in header if key not in ("image", "label"))
     if len(classes) < 2 or len(set(header)) < len(header) or not all(map(str.isprintable, header)):
-        raise Unreadable("predictions.csv has not the columns of two classes or more")
+        raise Unreadable("predictions.csv must have the columns of two classes or more")
     image, label, *columns = (header.index(key) for key in ("image", "label", *classes))
     rows.sort(key=lambda row: row[image])
     if not rows or len({row[image] for row in rows}) < len(rows):
@@ -127,7 +127,7 @@ def table(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
         rows = [row for row in csv.reader(io.StringIO(_text(path), newline=""), strict=True) if row]
     except csv.Error as error:
-        raise Unreadable(f"{path.name} is no CSV file ({error})") from None
+        raise Unreadable(f"{path.name} is not a CSV file ({error})") from None
     header, *rows = rows or [[]]
     if wrong := [number for number, row in enumerate(rows, 2) if len(row) != len(header)]:
         raise Unreadable(f"{path.name} has another number of columns in row {wrong[0]} than in its first")
@@ -145,9 +145,9 @@ def _json(path: Path) -> dict:
     except RecursionError:
         raise Unreadable(f"{path.name} is nested too deep") from None
     except UnicodeEncodeError:
-        raise Unreadable(f"{path.name} holds text that is no Unicode") from None
+        raise Unreadable(f"{path.name} holds text that is not Unicode") from None
     except ValueError:
-        raise Unreadable(f"{path.name} cannot be read: it is no JSON") from None
+        raise Unreadable(f"{path.name} cannot be read: it is not JSON") from None
     if not isinstance(found, dict):
         raise Unreadable(f"{path.name} holds no names and values")
     return found
@@ -164,7 +164,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise Unreadable(f"{path.name} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise Unreadable(f"{path.name} is no UTF-8 text") from None
+        raise Unreadable(f"{path.name} is not UTF-8 text") from None
 
 
 def _number(name: str, text: str) -> float:
@@ -184,7 +184,7 @@ def _whole(text: str) -> int:
 
 def _finite(text: str) -> float:
     if not abs(float(text)) <= LARGEST:
-        raise Unreadable(f"holds {_short(text)}, which is no number of a run")
+        raise Unreadable(f"holds {_short(text)}, which is not a number of a run")
     return float(text)
 
 

@@ -213,7 +213,7 @@ def _counts(test: tuple) -> tuple:
 def _read(folder: Path, recipe: Recipe) -> Result:
     """The run in `folder`; ValueError with the reason where it cannot be used."""
     if folder.parent.name not in NAMES:
-        raise ValueError(f"{shown(folder.parent.name)} is no model of this suite")
+        raise ValueError(f"{shown(folder.parent.name)} is not a model of this suite")
     options = {**vars(Options()), **records.options(folder)}  # older runs lack newer options
     if not (folder / "metrics.json").exists():
         done = len(records.log(folder)) if (folder / "log.csv").exists() else 0

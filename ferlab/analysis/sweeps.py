@@ -27,7 +27,7 @@ def combinations(words: list[str]) -> list[list[str]]:
         if word.startswith("--"):
             choices.append([[word]])
         elif not choices:
-            raise UserError(f"{word} stands before any option; type options as --lr 1e-3 2e-3.")
+            raise UserError(f"{word} comes before any option; give options as --lr 1e-3 2e-3.")
         elif len(choices[-1][0]) == 1:
             choices[-1][0].append(word)
         else:

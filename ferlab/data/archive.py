@@ -77,7 +77,7 @@ def unpack(path: str | Path, folder: str | Path) -> None:
     files, read = open_zip(path)
     folder = Path(folder)
     if folder.exists():
-        raise UserError(f"{folder} is there already; remove it, and {path} is unpacked to it.")
+        raise UserError(f"{folder} already exists; remove it, and {path} is unpacked to it.")
     try:
         with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as temporary:
             new = Path(temporary) / folder.name

@@ -220,7 +220,7 @@ def _read_table(path: Path) -> Source:
         return _source(f"a table of pixels, {path}", path, *by_pixels(path))
     if {"image", "label"} <= found.keys():
         return _read_folder(TABLE, path.parent, [path.name])
-    raise UserError(f"{path} is no table of faces: its first line must name the columns image and label.")
+    raise UserError(f"{path} is not a table of faces: its first line must name the columns image and label.")
 
 
 def _read_zip(path: Path) -> Source:

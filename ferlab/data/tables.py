@@ -189,7 +189,7 @@ def by_pixels(path: Path) -> tuple[Found, Callable[[str], bytes]]:
                 name = f"{path.stem}_{number:05d}.png"
                 if label not in tuple("0123456") or ("split" in at and not part):
                     problems["lines"].append(
-                        f"{path.name}, line {number + 1}: is no label 0..6 with a split, such as Training"
+                        f"{path.name}, line {number + 1}: is not a label 0..6 with a split, such as Training"
                     )
                 else:
                     expression = EXPRESSIONS.index(fer2013.CLASS_NAMES[int(label)]) + 1

@@ -66,7 +66,7 @@ def faces_in(
     source = source.read() if hasattr(source, "read") and not name else source
     if not isinstance(source, str | Path | bytes | Image.Image | np.ndarray):
         raise UserError(
-            f"a {type(source).__name__} is no picture; take a path, a file's bytes, an open file, a PIL "
+            f"a {type(source).__name__} is not a picture; take a path, a file's bytes, an open file, a PIL "
             "image, or uint8 RGB (H, W, 3)."
         )
     try:
@@ -114,7 +114,7 @@ def _meant(name: str) -> None:
             "is an address; download it and name the file, or pipe it: curl ADDRESS | python predict.py -"
         )
     if name.isdigit():
-        raise ValueError(f"is no file; if a camera is meant: --webcam {name}")
+        raise ValueError(f"is not a file; if a camera is meant: --webcam {name}")
 
 
 def summary(left_out: Counter) -> str:

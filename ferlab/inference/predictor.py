@@ -30,17 +30,17 @@ def find(path: str | Path) -> Path:
     if file.is_file():
         return file
     if below := _runs(path, "*/best_model.pth", "*/*/best_model.pth"):
-        raise UserError(f"{path} is no run's folder, but runs with weights are in it: {below}.")
+        raise UserError(f"{path} is not a run's folder, but runs with weights are in it: {below}.")
     if (path / "metrics.json").is_file():
         raise UserError(
             f"{path} holds a run's numbers without its weights, which are in no repository: "
             f"train it anew{_command(path)}, then name the folder which that prints."
         )
     if (path / "last.pth").is_file():
-        raise UserError(f"{path} has no best_model.pth yet; go on with its run, or name its last.pth.")
+        raise UserError(f"{path} has no best_model.pth yet; resume its run, or name its last.pth.")
     lacks = "does not exist"
     if path.exists():
-        lacks = "has no best_model.pth in it" if path.is_dir() else "is no file"
+        lacks = "has no best_model.pth in it" if path.is_dir() else "is not a file"
     here = _runs(Path("results"), "*/*/best_model.pth") or "none yet; begin with python train_ResNet.py"
     raise UserError(f"{path} {lacks}; name a run's folder or its .pth. Trained here: {here}.")
 

@@ -133,12 +133,12 @@ def check_run_folder(name: str, options) -> None:
                 "--resume out."
             )
         if finished and not options.test:
-            raise UserError(f"{folder} is finished; to open its test set type --resume --test.")
+            raise UserError(f"{folder} is finished; to open its test set pass --resume --test.")
     elif options.overwrite:
         return
     elif finished:
         raise UserError(
-            f"{folder} holds a finished run. To replace it type --overwrite, to keep it "
+            f"{folder} holds a finished run. To replace it pass --overwrite, to keep it "
             "choose another --name or --seed."
         )
     elif os.path.isfile(log):
@@ -149,7 +149,7 @@ def check_run_folder(name: str, options) -> None:
         )
     elif os.path.isfile(folder / "best_model.pth"):
         raise UserError(
-            f"{folder} holds a trained model, best_model.pth. To replace it type --overwrite, to "
+            f"{folder} holds a trained model, best_model.pth. To replace it pass --overwrite, to "
             "keep it choose another --name or --seed."
         )
 
@@ -172,7 +172,7 @@ def same_experiment(stored, options) -> None:
     changed = [key for key in fixed if getattr(options, key) != getattr(stored, key)]
     if changed:
         listed = ", ".join(f"{cli.flag(key)} (was {getattr(stored, key)})" for key in changed)
-        early = " To end it early type --resume --finish." if {"epochs", "patience"} & set(changed) else ""
+        early = " To end it early pass --resume --finish." if {"epochs", "patience"} & set(changed) else ""
         raise UserError(
             f"this run was not begun with {listed}; leave that out to go on, or choose another --name.{early}"
         )

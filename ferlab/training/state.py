@@ -161,7 +161,7 @@ class TrainState:
         if self.options.finish and not (found.get("best") or {}).get("epoch"):
             raise UserError(
                 f"{path} has no epoch at {self.options.image_size} pixels, its --image-size, to finish with "
-                f"(epochs done: {found.get('epoch')}); go on with --resume alone."
+                f"(epochs done: {found.get('epoch')}); use --resume alone."
             )
         try:
             _check(found)
@@ -169,7 +169,7 @@ class TrainState:
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} does not fit this version of the suite ({type(error).__name__}: "
-                f"{str(error)[:200]}); go on with the version that wrote it."
+                f"{str(error)[:200]}); resume with the version that wrote it."
             ) from None
 
 
