@@ -23,7 +23,7 @@ from ferlab.data.cache import cache_folder, decoded, take
 from ferlab.data.layout import find
 from ferlab.data.rafdb import DRAWN, NAME
 from ferlab.data.source import KAGGLE, OFFICIAL, Source
-from ferlab.data.splits import VAL, hash_of, members
+from ferlab.data.splits import VAL, hash_of, split_indices
 from ferlab.errors import UserError, command
 from ferlab.files import locked
 from ferlab.synthetic.dataset import VERSION, draw_dataset
@@ -54,21 +54,24 @@ class RAFDBDataset(Dataset):
         if split not in ("train", "val", "test"):
             raise ValueError(f"split is {split!r}; it must be train, val or test")
         source = open_source(root)
-        own = self.official = split if split in source.rows else "train"
-        rows, held = source.rows[own], 0.0 if "val" in source.rows else val_fraction
-        images, bad, self.resized = decoded(source, own, skip_bad=skip_bad and own == "train")
+        own = self.official = split if split in source.rows else "train"  # the part of the data it is in
+        rows = source.rows[own]
+        images, unreadable, self.resized = decoded(source, own, skip_bad=skip_bad and own == "train")
         keep = list(range(len(rows)))
         if own == "train":
-            keep = members(rows, source.class_names, split, val_fraction=held, train_fraction=train_fraction)
-        keep = [i for i in keep if i not in bad]
+            share = 0.0 if "val" in source.rows else val_fraction
+            keep = split_indices(
+                rows, source.class_names, split, val_fraction=share, train_fraction=train_fraction
+            )
+        keep = [i for i in keep if i not in unreadable]
         self.split, self.layout, self.drawn = split, source.layout, source.drawn
-        self.skipped, self.repeated = len(bad), 0
+        self.skipped, self.repeated = len(unreadable), 0
         self.class_names, self.kind = source.class_names, source.dataset
         self.names = [rows[i].name for i in keep]
         self.labels = torch.tensor([rows[i].label - 1 for i in keep], dtype=torch.int64)
         if own == "train" and 0 in self.counts:
             raise UserError(
-                f"without its {len(bad):,} unreadable images {source.root} has no "
+                f"without its {len(unreadable):,} unreadable images {source.root} has no "
                 f"{self.class_names[self.counts.index(0)]} left in {split}. {source.remedy}"
             )
         self.images = torch.from_numpy(take(images, keep))

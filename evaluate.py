@@ -58,7 +58,7 @@ def main() -> None:
         raise UserError(f"{folder} already exists; add --overwrite to replace it.")
     print(describe(part))
     numbers, _ = evaluate(model, checkpoint, part, flip=args.flip)
-    print(said(numbers))
+    print(summary(numbers))
     print(f"written: {folder}")
 
 
@@ -184,7 +184,7 @@ def _trained(
     return named
 
 
-def said(numbers: dict) -> str:
+def summary(numbers: dict) -> str:
     """The numbers in a few short lines."""
     test = numbers["test"]
     low, high = (100 * value for value in test["intervals"]["accuracy"])

@@ -262,7 +262,7 @@ def main() -> None:
     if args.webcam is not None:
         video.watch(recognizer, args.webcam, smooth=args.smooth, topk=args.topk)
         return
-    names, left_out = photos.listed([name for name in args.images if name not in videos])
+    names, left_out = photos.expand_folders([name for name in args.images if name not in videos])
     failures = []
     if left_out:
         failures.append(

@@ -58,7 +58,7 @@ class Options:
     device: str = option("auto", "auto, cpu, cuda or cuda:N")
     models: str = option(",".join(models.NAMES), "which models, with commas between them")
     data: str = option("", "folder or .zip of RAF-DB, or synthetic (default: RAF-DB if it is here)")
-    seconds: float = option(10.0, "how long to measure each way of training each model", low=0)
+    seconds: float = option(10.0, "how long to measure each pipeline of each model", low=0)
     image_size: int = option(0, "pixels a side (0: the recipe's)", low=0, high=1024)
     batch_size: int = option(0, "images a step (0: the recipe's)", low=0)
     amp: str = option("auto", "precision: auto, bf16, fp16 or off", choices=("auto", "bf16", "fp16", "off"))
@@ -75,11 +75,11 @@ def make_case(name: str, options: Options, runtime: Runtime, train: RAFDBDataset
 
 
 def take_turns(each: dict[str, pipelines.Pipeline], seconds: float) -> dict[str, list[tuple[int, float]]]:
-    """(steps, seconds) of every way in every round; each way gets `seconds` in all, but two steps a turn."""
+    """(steps, seconds) of every pipeline in every round; each gets `seconds` in all, but two steps a turn."""
     steps, turns = {}, {key: [] for key in each}
-    for key, way in each.items():
-        way(1)  # warms up
-        steps[key] = max(2, round(seconds / ROUNDS / (way(2) / 2)))
+    for key, pipeline in each.items():
+        pipeline(1)  # warms up
+        steps[key] = max(2, round(seconds / ROUNDS / (pipeline(2) / 2)))
     for i in range(ROUNDS):
         for key in list(each)[:: -1 if i % 2 else 1]:
             each[key](1)  # brings back the memory and caches that the last one left in its own state
@@ -218,17 +218,17 @@ def _process(rank: int, name: str, options: Options, port: int, result: str) -> 
     )
     runtime = init_runtime(options.device, options.amp)
     case = make_case(name, options, runtime, RAFDBDataset(options.data, "train"))
-    way = pipelines.ours(case)
-    way(1)
-    seconds = way(2) / 2
+    pipeline = pipelines.ours(case)
+    pipeline(1)
+    seconds = pipeline(2) / 2
     steps = int(
         runtime.all_reduce(torch.tensor(max(2.0, options.seconds / seconds), device=runtime.device))
         / runtime.world_size
     )  # the same for all
     if rank == 0:
-        Path(result).write_text(str(steps * case.batch / way(steps)))
+        Path(result).write_text(str(steps * case.batch / pipeline(steps)))
     else:
-        way(steps)
+        pipeline(steps)
     runtime.shutdown()
 
 

@@ -171,9 +171,9 @@ def _load_weights(model: Model, path: Path) -> None:
         model.loaded = foreign.fit(model, state, path)
         return
     checkpoint = validate(path, state)
-    there, here = checkpoint["model"], model.built
-    if there["name"] != here["name"]:
-        raise UserError(f"{path} holds a {there['name']}, not a {here['name']}.")
+    name, wanted = checkpoint["model"]["name"], model.built["name"]
+    if name != wanted:
+        raise UserError(f"{path} holds a {name}, not a {wanted}.")
     model.load_state_dict(_matching(model, _evaluated(checkpoint), path))
 
 

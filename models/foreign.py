@@ -1,6 +1,6 @@
 """Weights from elsewhere: what fits a model by name and shape is loaded, the rest is named.
 
-said = fit(model, torch.load("face.pth", weights_only=True), "face.pth")
+message = fit(model, torch.load("face.pth", weights_only=True), "face.pth")
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ def fit(model: nn.Module, state: object, path: str | Path) -> str:
     wanted = {key: value for key, value in model.state_dict().items() if not key.endswith(COUNTER)}
     found = max(_candidates(state), key=lambda names: len(_fitting(wanted, names)), default={})
     fitting = _fitting(wanted, found)
-    apart = [
+    unfitting = [
         f"{key} ({_shape(found.get(key))} there, {_shape(value)} here)"
         for key, value in wanted.items()
         if key not in fitting
@@ -37,16 +37,16 @@ def fit(model: nn.Module, state: object, path: str | Path) -> str:
     if 2 * len(fitting) < len(wanted) or share < 0.5:
         raise UserError(
             f"{path} has only {count} at {model.built['image_size']} pixels, by name and shape; not "
-            f"{_first(apart)}. Take weights of this architecture, or --weights none."
+            f"{_first(unfitting)}. Take weights of this architecture, or --weights none."
         )
     for key, value in fitting.items():
         if not value.isfinite().all() or (key.endswith("running_var") and (value < 0).any()):
             raise UserError(f"{path} holds weights that cannot be used ({key}); take another file.")
     model.load_state_dict(fitting, strict=False)
     unused = sorted(key for key in found.keys() - fitting.keys() - wanted.keys() if not key.endswith(COUNTER))
-    said = f"{path}: {count} fitted"
-    said += f"; not {_first(apart)}" if apart else ""
-    return said + (f"; of no use here: {_first(unused)}" if unused else "")
+    message = f"{path}: {count} fitted"
+    message += f"; not {_first(unfitting)}" if unfitting else ""
+    return message + (f"; of no use here: {_first(unused)}" if unused else "")
 
 
 def _candidates(state: object, depth: int = 2) -> Iterator[dict[str, Tensor]]:

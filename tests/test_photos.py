@@ -56,7 +56,7 @@ def mixed(tmp_path) -> Path:
 
 
 def test_folders_are_read_by_contents_and_the_rest_is_counted(mixed):
-    names, left_out = photos.listed([str(mixed), "b.heic"])
+    names, left_out = photos.expand_folders([str(mixed), "b.heic"])
     found = [os.path.relpath(name, mixed) for name in names[:-1]]
     assert found == ["a.jpg", "b.jfif", "c.webp", "e2.AVIF", "f.gif", "g.tiff", "h", "i.txt",
                      "j.jpg", "sub/e.bmp"]  # fmt: skip
@@ -98,7 +98,7 @@ def test_linked_folders_are_counted_and_closed_ones_named():
     with tempfile.TemporaryDirectory() as folder, as_a_user(folder):
         os.symlink("/tmp", f"{folder}/link")
         os.mkdir(f"{folder}/closed", mode=0)
-        names, left_out = photos.listed([folder])
+        names, left_out = photos.expand_folders([folder])
         assert names == [f"{folder}/closed"] and left_out == {"linked folder": 1}
 
 
@@ -109,7 +109,7 @@ def test_pipes_sockets_and_devices_are_named_and_not_opened(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)  # a socket's path must be short
     socket.socket(socket.AF_UNIX).bind("d.png")
     monkeypatch.setattr(io, "open", None)
-    names, left_out = photos.listed([str(tmp_path)])
+    names, left_out = photos.expand_folders([str(tmp_path)])
     assert len(names) == 4 and not left_out
     for name, kind in zip(names, ("named pipe", "named pipe", "device", "socket")):
         with pytest.raises(OSError, match=f"it is a {kind}, not a file"):

@@ -37,7 +37,7 @@ def answer(sections: Sequence[Section], studies: dict[str, list[Group]], *, shor
     sections: of runs on RAF-DB; studies: their runs by the study's name. A short answer leaves out which
     settings of a study could not be ranked.
     """
-    told = {name: _study(name, studies.get(name, []), short=short) for name in STUDIES}
+    sentences = {name: _study(name, studies.get(name, []), short=short) for name in STUDIES}
     many = [section for section in sections if len(section.chosen) > 1]
     lines = {
         "Architectures": [_architectures(section) for section in sections],
@@ -45,9 +45,9 @@ def answer(sections: Sequence[Section], studies: dict[str, list[Group]], *, shor
         "Training compute": [_cheapest(section) for section in many],
     }
     for name in ("resolution", "balance", "samples"):
-        lines[STUDIES[name].title] = [text for texts in told[name].values() for text in texts]
+        lines[STUDIES[name].title] = [text for texts in sentences[name].values() for text in texts]
     lines["Time"] = _time(sections)
-    lines["Not run"] = _missing(sections, told)
+    lines["Not run"] = _missing(sections, sentences)
     return [
         f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
         for question, texts in lines.items()
@@ -104,11 +104,11 @@ def _against(
         if claim.metric == metric and name in claim[1:3] and (ranked or not short):
             higher = claim.first == name
             found[PHRASES[claim.conclusion, higher]].append(claim.second if higher else claim.first)
-    said = [
+    clauses = [
         phrase.format(listed([show.format(other) for other in sorted(some, key=list(others).index)]))
         for phrase, some in found.items()
     ]
-    return listed(said) if said else "is ranked with no other"
+    return listed(clauses) if clauses else "is ranked with no other"
 
 
 def _gap(name: str, other: str, claims: Sequence[Claim], metric: str) -> str:
@@ -165,12 +165,12 @@ def _joined(by_metric: dict[str, str]) -> str:
 
 def _study(name: str, found: list[Group], *, short: bool) -> dict[str, list[str]]:
     """A sentence for each model and recipe that has finished runs on RAF-DB, by model."""
-    study, said = STUDIES[name], defaultdict(list)
+    study, clauses = STUDIES[name], defaultdict(list)
     groups = [group for group in found if group.data == NAME]
     for label, settings in by_label(study, groups).items():
         model = next(iter(settings.values())).model
-        said[model].append(_series(study, label, settings, short=short))
-    return dict(said)
+        clauses[model].append(_series(study, label, settings, short=short))
+    return dict(clauses)
 
 
 def _series(study: Study, label: str, settings: dict[object, Group], *, short: bool) -> str:
@@ -190,11 +190,11 @@ def _series(study: Study, label: str, settings: dict[object, Group], *, short: b
     if not study.axis and best != ran[0]:
         values[-1] += ", the best on val"
     base, names = study.name(study.settings[0]), [study.name(setting) for setting in study.settings]
-    said = {
+    clauses = {
         name: f"{show.format(base)} {_against(base, claims, metric, names, short=short, show=show)}"
         for metric, name in METRICS.items()
     }
-    compared = _joined(said) if claims else "nothing to compare yet"
+    compared = _joined(clauses) if claims else "nothing to compare yet"
     return f"{label}{_seeds(list(settings.values()))}: {', '.join(values)}; {compared}."
 
 
@@ -215,7 +215,7 @@ def _time(sections: Sequence[Section]) -> list[str]:
     ]
 
 
-def _missing(sections: Sequence[Section], told: dict[str, dict]) -> list[str]:
+def _missing(sections: Sequence[Section], sentences: dict[str, dict]) -> list[str]:
     pretrained = [name for name in NAMES if has_imagenet(name)]
     gaps = [
         f"{kind} any model" if names in (list(NAMES), pretrained) else f"{kind} {listed(names)}"
@@ -223,8 +223,8 @@ def _missing(sections: Sequence[Section], told: dict[str, dict]) -> list[str]:
         if names
     ]
     for name, study in STUDIES.items():
-        rest = [model for model in NAMES if model not in told[name]]
-        run = [model for model in NAMES if model in told[name]]
+        rest = [model for model in NAMES if model not in sentences[name]]
+        run = [model for model in NAMES if model in sentences[name]]
         if rest:
             which = (
                 listed(rest) if len(rest) < len(run) else f"any model{f' but {listed(run)}' if run else ''}"

@@ -34,14 +34,15 @@ def from_confusion(confusion: Tensor | np.ndarray) -> dict[str, float | np.ndarr
     in macro_f1.
     """
     matrix = np.asarray(confusion, dtype=np.float64)
-    hit, n, said = np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
-    recall, precision = hit / np.maximum(n, 1), hit / np.maximum(said, 1)
-    f1 = 2 * hit / np.maximum(n + said, 1)
+    right = np.diagonal(matrix, axis1=-2, axis2=-1)  # true positives
+    n, predicted = matrix.sum(-1), matrix.sum(-2)
+    recall, precision = right / np.maximum(n, 1), right / np.maximum(predicted, 1)
+    f1 = 2 * right / np.maximum(n + predicted, 1)
     total = n.sum(-1)
     return {
-        "accuracy": hit.sum(-1) / total,
+        "accuracy": right.sum(-1) / total,
         "balanced_accuracy": recall.sum(-1) / (n > 0).sum(-1),
-        "macro_f1": f1.sum(-1) / (n + said > 0).sum(-1),
+        "macro_f1": f1.sum(-1) / (n + predicted > 0).sum(-1),
         "weighted_f1": (f1 * n).sum(-1) / total,
         "precision": precision,
         "recall": recall,

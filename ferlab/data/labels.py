@@ -63,8 +63,8 @@ def classes(
     meant = {word: numbers.get(word, word) for word in words}
     found = {word: expression(text) for word, text in meant.items()}
     if all(found.values()):
-        there = {*found.values(), *(CLASS_NAMES if numbers == _labels(rafdb) else ())}
-        names = tuple(name for name in EXPRESSIONS if name in there)
+        present = {*found.values(), *(CLASS_NAMES if numbers == _labels(rafdb) else ())}
+        names = tuple(name for name in EXPRESSIONS if name in present)
         return names, {word: names.index(name) + 1 for word, name in found.items()}
     # Angry and angry are one
     spelt = {text.casefold(): text for text in sorted(meant.values(), reverse=True)}

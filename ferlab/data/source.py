@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ferlab.data import rafdb
 from ferlab.data.labels import DATASETS
 from ferlab.data.rows import Row
-from ferlab.data.splits import VAL, hash_of, members
+from ferlab.data.splits import VAL, hash_of, split_indices
 from ferlab.errors import UserError
 
 KAGGLE, OFFICIAL = "Kaggle layout", "official layout"  # RAF-DB's; the others' classes are what they say
@@ -83,6 +83,6 @@ class Source(NamedTuple):
         """The hash of its val split, which runs on it have in their metrics.json as split_hash."""
         rows = self.rows.get("val", self.rows["train"])
         if "val" not in self.rows:
-            held = members(rows, self.class_names, "val", val_fraction=VAL, train_fraction=1.0)
+            held = split_indices(rows, self.class_names, "val", val_fraction=VAL, train_fraction=1.0)
             rows = [rows[i] for i in held]
         return hash_of([(row.name, row.label - 1) for row in rows])

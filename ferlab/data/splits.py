@@ -1,6 +1,6 @@
 """Which images belong to which split: by the hash of a name, the same on every machine and for every seed.
 
-indices = members(rows, class_names, "val", val_fraction=0.1, train_fraction=1.0)
+indices = split_indices(rows, class_names, "val", val_fraction=0.1, train_fraction=1.0)
 """
 
 import hashlib
@@ -14,7 +14,7 @@ VAL = 0.1  # the share of the training images that is val
 HELD_OUT = 0.2  # the share that is the test set where the data bring none
 
 
-def members(
+def split_indices(
     rows: list[Row], class_names: Sequence[str], split: str, *, val_fraction: float, train_fraction: float
 ) -> list[int]:
     """Indices of the training `rows` that are "val", a stratified share, or "train", which is a stratified
@@ -23,12 +23,12 @@ def members(
     """
     kept: list[int] = []
     for label, class_name in enumerate(class_names, 1):
-        ranked = shuffled([i for i, row in enumerate(rows) if row.label == label], rows, "val")
+        ranked = in_hash_order([i for i, row in enumerate(rows) if row.label == label], rows, "val")
         n_val = max(1, round(len(ranked) * val_fraction)) if val_fraction else 0
         if split == "val":
             kept += ranked[:n_val]
             continue
-        rest = shuffled(ranked[n_val:], rows, "train")
+        rest = in_hash_order(ranked[n_val:], rows, "train")
         if not rest:
             raise UserError(
                 f"class {label} ({class_name}) has {len(ranked)} training images, too few to "
@@ -42,7 +42,7 @@ def hold_out(rows: list[Row]) -> dict[str, list[Row]]:
     """train and test: a stratified fifth, of a class with one or two images nothing, is the test set."""
     held: set[int] = set()
     for label in {row.label for row in rows}:
-        ranked = shuffled([i for i, row in enumerate(rows) if row.label == label], rows, "test")
+        ranked = in_hash_order([i for i, row in enumerate(rows) if row.label == label], rows, "test")
         if len(ranked) > 2:
             held.update(ranked[: max(1, round(len(ranked) * HELD_OUT))])
     return {
@@ -51,7 +51,7 @@ def hold_out(rows: list[Row]) -> dict[str, list[Row]]:
     }
 
 
-def shuffled(indices: list[int], rows: list[Row], salt: str) -> list[int]:
+def in_hash_order(indices: list[int], rows: list[Row], salt: str) -> list[int]:
     """In the order of a hash of the names: no seed, no machine and no other image moves one."""
     return sorted(indices, key=lambda i: hashlib.sha256(f"{salt}:{rows[i].name}".encode()).digest())
 

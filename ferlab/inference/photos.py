@@ -1,6 +1,6 @@
 """What was named on the command line -> photos and their faces: files are known by their contents.
 
-names, left_out = listed(["photo.jpg", "folder/"])       # left_out counts the rest by kind
+names, left_out = expand_folders(["photo.jpg", "folder/"])       # left_out counts the rest by kind
 photo, faces = faces_in(names[0])
 """
 
@@ -26,7 +26,7 @@ VIDEO = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv
 CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # and ._NAME: file browsers leave them
 
 
-def listed(images: Sequence[str]) -> tuple[list[str], Counter]:
+def expand_folders(images: Sequence[str]) -> tuple[list[str], Counter]:
     """`images` with every folder replaced by the pictures in it and in its subfolders, in order; and what
     else lies there, counted by kind. What cannot be read is kept, so that it gets its sentence.
     """

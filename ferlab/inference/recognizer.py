@@ -54,8 +54,8 @@ class Recognizer:
         if not 0 <= min_confidence <= 1:
             raise UserError(f"--min-confidence is {min_confidence:g}; it must be 0 to 1.")
         self.files = [find(run) for run in runs] or [best()]
-        place = choose(device)
-        self.models = [models.load(file).to(place) for file in self.files]
+        chosen = choose(device)
+        self.models = [models.load(file).to(chosen) for file in self.files]
         self.class_names = self.models[0].class_names
         for file, model in zip(self.files, self.models):
             if model.class_names != self.class_names:

@@ -202,10 +202,10 @@ def _faces_at(at: float, samples: Sequence[Sample]) -> list[tuple[int, Predictio
         return []
     before, after = samples[index - 1], samples[min(index, len(samples) - 1)]
     share = (at - before.time) / ((after.time - before.time) or math.inf)
-    there = {number: face.box for number, face in after.faces}
+    next_boxes = {number: face.box for number, face in after.faces}
     return [
-        (number, face._replace(box=tuple(a + share * (b - a) for a, b in zip(face.box, there[number]))))
-        if number in there else (number, face)
+        (number, face._replace(box=tuple(a + share * (b - a) for a, b in zip(face.box, next_boxes[number]))))
+        if number in next_boxes else (number, face)
         for number, face in before.faces
     ]  # fmt: skip
 

@@ -101,12 +101,12 @@ def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
             preexec_fn=_die_along(),
         )
         try:
-            told = -math.inf
+            last_shown = -math.inf
             while child.poll() is None and not interrupt.number:
-                if sys.stdout.isatty() and time.monotonic() - told > 10:  # to read all logs takes time
+                if sys.stdout.isatty() and time.monotonic() - last_shown > 10:  # to read all logs takes time
                     done = f"epoch {len(job.seconds)}/{job.options.epochs}"
                     _show(f"{title}: {done}, {left(jobs)}", last=False)
-                    told = time.monotonic()
+                    last_shown = time.monotonic()
                 time.sleep(0.1)
             if interrupt.number and child.poll() is None:
                 child.send_signal(interrupt.number)
@@ -114,15 +114,15 @@ def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
         finally:
             child.kill()  # does nothing to one that has ended
         output.seek(0)
-        said = output.read().decode(errors="replace").strip().splitlines()
+        printed = output.read().decode(errors="replace").strip().splitlines()
     if interrupt.number or child.returncode in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         _show("", last=False)
         number = interrupt.number or child.returncode - 128
         raise Stopped(number, f"in {title}", shlex.join(["python", *sys.argv]))
     if child.returncode not in (0, 3):
-        lines = "\n".join(f"  {line}" for line in said[-12:])
+        lines = "\n".join(f"  {line}" for line in printed[-12:])
         raise UserError(f"{title} ended with code {child.returncode}:\n{lines}", code=child.returncode)
-    _show(f"{title}: {'finished' if job.finished else said[-1]}; {left(jobs)}", last=True)
+    _show(f"{title}: {'finished' if job.finished else printed[-1]}; {left(jobs)}", last=True)
     return job.finished
 
 

@@ -51,9 +51,11 @@ class Report:
 
     def begin(self, model: nn.Module, found: str) -> None:
         """Say what will run on what was `found` of data."""
+        weights = self.options.weights
+        begun = initialisation(weights) if weights in ("none", "imagenet") else f"from {weights}"
         parameters = sum(p.numel() for p in model.parameters())
         self.say(
-            f"{model.built['name']} {initialisation(self.options.weights)}: {parameters:,} parameters, "
+            f"{model.built['name']} {begun}: {parameters:,} parameters, "
             f"{self.options.image_size} pixels, {self.runtime.describe()}\n{found}\nrun: {self.folder.path}"
             + (f"\nweights: {model.loaded}" if hasattr(model, "loaded") else "")
         )
