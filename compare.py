@@ -17,7 +17,7 @@ from ferlab.analysis.pages import HEADLINE, PICTURES, Section, costs, picture_na
 from ferlab.analysis.runs import Group, collect
 from ferlab.analysis.significance import listed
 from ferlab.analysis.studies import STUDIES
-from ferlab.analysis.tables import Table
+from ferlab.analysis.tables import Table, between
 from ferlab.data.rafdb import COUNTS, DRAWN, NAME, prefix
 from ferlab.errors import UserError, command, first_ten
 from ferlab.files import read_regular, replace_file
@@ -84,7 +84,7 @@ def main() -> None:
     files = {args.folder / name: content for name, content in contents.items()}
     if args.readme:
         readme = args.folder.resolve().parent / "README.md"
-        files[readme] = rewritten(readme, text).encode()
+        files[readme] = between(readme, MARKS, text).encode()
     replace(args.folder, files)
     also = "".join(f", {data}: {args.folder / page_name(data)}" for data in by_data if data != NAME)
     unused = first_ten([f"{name}: {reason}" for name, reason in left_out])
@@ -203,23 +203,6 @@ def _cells(section: Section, group: Group) -> list[str]:
         f"{options['epochs']}",
         f"{len(group.runs)}",
     ]
-
-
-def rewritten(readme: Path, text: str) -> str:
-    """The README with `text` between its two marks. Raises UserError where it has not both."""
-    if readme.is_file():
-        try:
-            found = readme.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"{readme} is not UTF-8 text; save it as such, or leave --readme out.") from None
-        before, start, rest = found.partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if start and end:
-            return f"{before}{start}\n{text}\n{end}{after}"
-    raise UserError(
-        f"{readme} has no place for the results; put the lines {MARKS[0]} and {MARKS[1]} there, "
-        "or leave --readme out."
-    )
 
 
 def replace(folder: Path, files: dict[Path, bytes]) -> None:

@@ -39,9 +39,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import models  # noqa: E402
-from benchmarks import table  # noqa: E402
 from benchmarks.composites import crowd, faceless, placed  # noqa: E402
 from ferlab import cli  # noqa: E402
+from ferlab.analysis.tables import Table, between  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
 from ferlab.files import write_atomically  # noqa: E402
@@ -73,8 +73,9 @@ ROWS = {
 }
 MEANING = (
     "RAF-DB's test images as they are and put into pictures of 800 x 600 pixels. *same answer*: of the faces "
-    "found, those for which the model answers as on RAF-DB's own image. CPU time a picture, one thread, the "
-    "last one where only upright faces count: {}. Measured by `python benchmarks/alignment.py`, written here "
+    "found, those for which the model answers as on RAF-DB's own image. The pictures without a "
+    "face also chose the threshold. CPU time a picture, one thread, the last one where only upright faces "
+    "count: {}. Measured by `python benchmarks/alignment.py`, written here "
     "by its `--readme`."
 )
 
@@ -221,7 +222,7 @@ def markdown(results: dict) -> str:
     """The README's table."""
     detectors = [name for name in ("now", "before") if name in results]
     titles = [f"{title}{', before' if name == 'before' else ''}" for name in detectors for title in COLUMNS]
-    rows = [["pictures", *titles], ["---"] + ["---:"] * len(titles)]
+    rows = []
     for placement, title in ROWS.items():
         cells = []
         for case in (results[name][placement] for name in detectors):
@@ -237,8 +238,7 @@ def markdown(results: dict) -> str:
         + ", ".join(f"{size} {value:.3f} s" for size, value in results[name]["seconds"].items())
         for name in detectors
     )
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", MEANING.format(times)])
+    return Table(MEANING.format(times), ["pictures", *titles], rows).markdown()
 
 
 @command
@@ -249,7 +249,9 @@ def main() -> None:
     if options.readme:
         if not path.is_file():
             raise UserError(f"there is no {path}; run python benchmarks/alignment.py first.")
-        return table.between(ROOT / "README.md", MARKS, markdown(json.loads(path.read_text())))
+        readme = ROOT / "README.md"
+        text = between(readme, MARKS, markdown(json.loads(path.read_text())))
+        return write_atomically(readme, lambda file: file.write(text.encode()))
     torch.set_num_threads(1)
     source = open_source(options.data)
     model = models.load(find(options.model)) if options.model else None

@@ -56,9 +56,8 @@ def main() -> None:
     sys.path.insert(0, str(script.parent))
     sys.argv = sys.argv[1:]
 
-    import torch
-
     import train_function
+    from ferlab.training.summary import peak_memory
 
     whole_epoch = train_function.train_one_epoch
 
@@ -68,17 +67,9 @@ def main() -> None:
         state.runtime.synchronize()
         seconds = time.time() - begun
         whole_epoch(model, itertools.chain([first], batches), rates[:2], state=state, loss=loss)
-        memory = peak_memory(state.runtime.device)
+        memory = peak_memory(state.runtime)
         print(json.dumps({"seconds": seconds, "peak_memory_mib": memory}), flush=True)
         os._exit(0)  # nothing of this run is wanted
-
-    def peak_memory(device: torch.device) -> float:
-        if device.type == "cuda":
-            return torch.cuda.max_memory_reserved(device) / 2**20
-        import resource
-
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
     train_function.train_one_epoch = two_steps
     runpy.run_path(str(script), run_name="__main__")

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 import models  # noqa: E402
 from benchmarks import notes, pipelines  # noqa: E402
+from ferlab.analysis.tables import Table  # noqa: E402
 from ferlab.errors import command  # noqa: E402
 from ferlab.inference import deploy  # noqa: E402
 from ferlab.inference.predictor import probabilities  # noqa: E402
@@ -63,8 +64,8 @@ def measure(name: str, image_size: int, *, seconds: float = SECONDS) -> dict:
     return entry
 
 
-def table(results: dict) -> str:
-    """The numbers as Markdown."""
+def table(results: dict) -> Table:
+    """The numbers for NOTES.md."""
     forms = {"torch": "torch fp32", "onnx": "ONNX fp32", "onnx_int8": "ONNX int8"}
     header = ["model", "pixels", *(f"{title}, MB" for title in forms.values())]
     header += [f"{title}, batch {n}, ms" for n in BATCHES for title in forms.values()]
@@ -74,7 +75,7 @@ def table(results: dict) -> str:
         numbers += [f"{entry[form]['ms'][str(n)]:.1f}" for n in BATCHES for form in forms]
         rows.append([name, str(entry["image_size"]), *numbers])
     about = "processor time of the fastest call, preprocessing included. `python benchmarks/export.py`"
-    return f"{notes.machine(results['environment'])}; {about}\n\n{notes.markdown(header, rows)}"
+    return Table(f"{notes.machine(results['environment'])}; {about}", header, rows)
 
 
 def run(names: Sequence[str], folder: Path = notes.FOLDER, *, seconds: float = SECONDS) -> None:

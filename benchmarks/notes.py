@@ -7,24 +7,19 @@ import json
 import platform
 from pathlib import Path
 
-from benchmarks import table
+from ferlab.analysis.tables import Table, between
 from ferlab.files import write_atomically
 
 FOLDER = Path(__file__).parent
 
 
-def record(name: str, results: dict, text: str, folder: Path = FOLDER) -> None:
-    """Write `text` between <!-- NAME --> and <!-- /NAME --> in NOTES.md, and results/NAME.json."""
-    table.between(folder / "NOTES.md", (f"<!-- {name} -->", f"<!-- /{name} -->"), text)
-    path = folder / f"results/{name}.json"
+def record(name: str, results: dict, table: Table, folder: Path = FOLDER) -> None:
+    """Write the table between <!-- NAME --> and <!-- /NAME --> in NOTES.md, and results/NAME.json."""
+    notes, path = folder / "NOTES.md", folder / f"results/{name}.json"
+    text = between(notes, (f"<!-- {name} -->", f"<!-- /{name} -->"), table.markdown())
+    write_atomically(notes, lambda file: file.write(text.encode()))
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, lambda file: file.write((json.dumps(results, indent=1) + "\n").encode()))
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table whose columns but the first are numbers."""
-    lines = [header, [":--"] + ["--:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def machine(environment: dict) -> str:

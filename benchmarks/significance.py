@@ -62,9 +62,8 @@ def main() -> None:
         f"{100 * LEVEL:.0f} %, before Holm's correction. `python benchmarks/significance.py`"
     )
     table = Table(about, ["seeds each", "images alone resampled", "as the results pages test"], rows)
-    notes.record(
-        "significance", {"pairs": PAIRS, "spread": SPREAD, "called_different": results}, table.markdown()
-    )
+    found = {"pairs": PAIRS, "spread": SPREAD, "called_different": results}
+    notes.record("significance", found, table)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+from ferlab.analysis.tables import Table, between
 from ferlab.errors import UserError
 from ferlab.files import write_atomically
 from models import NAMES
@@ -37,7 +38,8 @@ MEANING = (
     "Images a second. *upper bound*: the bare step on one batch that is on the device; *ours*: a training "
     "epoch, or its beginning, evaluation and checkpoints apart; "
     "*DataLoader*: PIL images, torchvision's transforms one image at a time, fp32, with a DataLoader of 0 "
-    "workers and of one a core; all in one process, taking turns. Measured by `python benchmarks/speed.py`, "
+    "workers and of one a core, most of whose difference is the precision; all in one process, taking turns. "
+    "Measured by `python benchmarks/speed.py`, "
     "written here by its `--readme`."
 )
 
@@ -77,18 +79,7 @@ def write_readme(readme: Path, folder: Path) -> None:
     if not files:
         raise UserError(f"there are no results in {folder}; run python benchmarks/speed.py first.")
     tables = [_markdown(json.loads(path.read_text())) for path in files]
-    between(readme, (BEGIN, END), "\n\n".join([*tables, MEANING]))
-
-
-def between(readme: Path, marks: tuple[str, str], new: str) -> None:
-    """Write `new` between the two marks in `readme`."""
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    if [text.count(mark) for mark in marks] != [1, 1] or text.index(marks[0]) > text.index(marks[1]):
-        raise UserError(
-            f"{readme} must have {marks[0]} and {marks[1]} once each: the table goes between them."
-        )
-    before, after = text.split(marks[0])[0], text.split(marks[1])[1]
-    text = f"{before}{marks[0]}\n{new}\n{marks[1]}{after}"
+    text = between(readme, (BEGIN, END), "\n\n".join([*tables, MEANING]))
     write_atomically(readme, lambda file: file.write(text.encode()))
 
 
@@ -96,7 +87,7 @@ def _markdown(results: dict) -> str:
     entries = results["models"]
     about = {(e["precision"], e["data"], f"torch {e['environment']['torch']}") for e in entries.values()}
     shown = [(title, show) for title, _, show in COLUMNS[1:] if title not in SCREEN_ONLY]
-    rows = [["model", *(title for title, _ in shown)], ["---"] + ["---:"] * len(shown)]
-    rows += [[key, *(show(entry) for _, show in shown)] for key, entry in entries.items()]
+    header = ["model", *(title for title, _ in shown)]
+    rows = [[key, *(show(entry) for _, show in shown)] for key, entry in entries.items()]
     caption = f"{results['device']}: " + "; ".join(", ".join(values) for values in sorted(about))
-    return "\n".join([caption, "", *("| " + " | ".join(row) + " |" for row in rows)])
+    return Table(caption, header, rows).markdown()

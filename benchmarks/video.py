@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 import models  # noqa: E402
 from benchmarks import notes  # noqa: E402
 from ferlab import Recognizer  # noqa: E402
+from ferlab.analysis.tables import Table  # noqa: E402
 from ferlab.errors import command  # noqa: E402
 from ferlab.inference import video  # noqa: E402
 from ferlab.synthetic.dataset import draw_face  # noqa: E402
@@ -83,8 +84,9 @@ def run(folder: Path = notes.FOLDER, *, sizes=SIZES, frames: int = 25) -> None:
     ]  # fmt: skip
     header = ["frame", "faces a frame", "looked at, frames/s", "drawn and saved, frames/s"]
     about = f"{notes.machine(results['environment'])}; the best of {ROUNDS}. `python benchmarks/video.py`"
-    notes.record("video", results, f"{about}\n\n{notes.markdown(header, rows)}", folder)
-    print(notes.markdown(header, rows))
+    table = Table(about, header, rows)
+    notes.record("video", results, table, folder)
+    print(table.markdown())
 
 
 @command

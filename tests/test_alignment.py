@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import alignment, table
+from benchmarks import alignment
 from benchmarks.composites import faceless, placed
+from ferlab.analysis.tables import between
 from ferlab.inference import face_detection
 from RAFDB_dataset import RAFDBDataset
 
@@ -47,10 +48,8 @@ def test_the_measurement_knows_the_way_back(placement, around, drawn):
 def test_the_faces_table_is_written_between_its_marks(tmp_path):
     results, readme = json.loads(MEASURED.read_text()), tmp_path / "README.md"
     readme.write_text("above\n<!-- faces -->\nOLD\n<!-- /faces -->\nbelow")
-    table.between(readme, alignment.MARKS, alignment.markdown(results))
+    readme.write_text(between(readme, alignment.MARKS, alignment.markdown(results)))
     text, own = readme.read_text(), results["now"]["own"]
-    assert text.startswith("above\n<!-- faces -->\n| pictures |") and text.endswith(
-        "\n<!-- /faces -->\nbelow"
-    )
+    assert text.startswith("above\n<!-- faces -->\nRAF-DB") and text.endswith("\n<!-- /faces -->\nbelow")
     assert f"| RAF-DB's own images | {own['found']} of {own['images']} | {own['false']} |" in text
     assert f"800x600 {results['now']['seconds']['800x600']:.3f} s" in text and "OLD" not in text

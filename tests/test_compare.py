@@ -9,6 +9,7 @@ from runs import left_out, make_run, many, row, run_compare, section, spread
 
 import compare
 from ferlab.analysis.runs import collect
+from ferlab.analysis.tables import between
 from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError
 from train_function import script_options
@@ -219,8 +220,8 @@ def test_a_readme_without_both_marks_is_left_alone(tmp_path):
     readme = tmp_path / "README.md"
     for text in ("no marks\n", "<!-- results -->\nonly the first\n"):
         readme.write_text(text)
-        with pytest.raises(UserError, match="has no place for the results"):
-            compare.rewritten(readme, "numbers")
+        with pytest.raises(UserError, match="once each: numbers go between them"):
+            between(readme, compare.MARKS, "numbers")
 
 
 def test_latex_is_printed_and_nothing_is_written(tmp_path, monkeypatch, capsys):

@@ -16,6 +16,7 @@ import study
 from ferlab.analysis import records
 from ferlab.analysis.studies import write_page
 from ferlab.analysis.sweeps import write_sweep
+from ferlab.analysis.tables import between
 from ferlab.errors import UserError
 from ferlab.training import jobs
 from train_function import script_options
@@ -144,7 +145,7 @@ def test_a_readme_that_is_no_text_and_a_page_that_is_no_file(two, monkeypatch, c
     readme = two.parent / "README.md"
     readme.write_bytes(MARKED.encode() + b"\xff")
     with pytest.raises(UserError, match="not UTF-8 text"):
-        compare.rewritten(readme, "numbers")
+        between(readme, compare.MARKS, "numbers")
     os.mkfifo(two / "README.md")
     monkeypatch.setattr("sys.argv", ["compare.py", str(two)])
     with pytest.raises(SystemExit):

@@ -5,9 +5,12 @@ Table("Recall in %", ["Model", "Fear"], [["ConvNet", percent(group.values("accur
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from ferlab.errors import UserError
 
 MINUS = "\N{MINUS SIGN}"
 LATEX = {
@@ -61,6 +64,17 @@ class Table(NamedTuple):
                 r"\end{table}",
             ]
         )
+
+
+def between(path: Path, marks: tuple[str, str], new: str) -> str:
+    """The text of the file at `path` with `new` between its two marks. UserError where one is missing."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as such.") from None
+    if [text.count(mark) for mark in marks] != [1, 1] or text.index(marks[0]) > text.index(marks[1]):
+        raise UserError(f"{path} must have {' and '.join(marks)} once each: numbers go between them.")
+    return f"{text.split(marks[0])[0]}{marks[0]}\n{new}\n{marks[1]}{text.split(marks[1])[1]}"
 
 
 def percent(values: np.ndarray, interval: tuple[float, float] | None = None, *, digits: int = 2) -> str:
