@@ -1,4 +1,4 @@
-"""How sure a difference is: bootstrap over test images and seeds, McNemar's test, Holm's correction, words.
+"""How sure a difference is: bootstrap over test images and seeds, McNemar's test, Holm's correction.
 
     draws = bootstrap([predicted_a, predicted_b], labels, classes=7)    # predictions (seeds, images) of each
     claims = compare({"A": predicted_a, "B": predicted_b}, labels, draws, [("A", "B")], classes=7)
@@ -7,9 +7,9 @@
 Several seeds: a resample draws test images once for all models, so that differences are paired by image, and
 for each model S - 1 of its S seeds with replacement (Rao and Wu, JASA 1988: S of S would make the spread of
 so few too small), whose scores are averaged. Resampling images alone ignores that another seed ends
-elsewhere: in a simulation of two truly equal architectures with 3 seeds each that spread by 0.75 points it
-saw a difference in 20 % of the cases instead of 5 %, this in 3 %. With one seed nothing can know that spread
-(25 %), so one seed ranks the trained networks and never the architectures.
+elsewhere, and calls equal architectures different several times as often as it should; this seldom does, with
+two seeds or three (simulated by benchmarks/significance.py, numbers in benchmarks/NOTES.md). With one seed
+nothing can know that spread, so one seed ranks the trained networks and never the architectures.
 """
 
 import zlib
