@@ -47,23 +47,28 @@ def p_values(rng: np.random.Generator, seeds: int) -> tuple[float, float]:
     return alone, max(p_value(a - b), mcnemar(first, second))
 
 
-@command
-def main() -> None:
+def run(folder: Path = notes.FOLDER, *, pairs: int = PAIRS) -> None:
+    """Simulate and write what came out."""
     results, rows = {}, []
     for seeds in SEEDS:
         rng = np.random.default_rng(seeds)
-        found = np.array([p_values(rng, seeds) for _ in tqdm(range(PAIRS), f"{seeds} seeds", disable=None)])
+        found = np.array([p_values(rng, seeds) for _ in tqdm(range(pairs), f"{seeds} seeds", disable=None)])
         alone, ours = (found < LEVEL).mean(0).tolist()
         results[str(seeds)] = {"images_alone": alone, "ours": ours}
         rows.append([str(seeds), f"{100 * alone:.0f} %", f"{100 * ours:.0f} %"])
     about = (
-        f"{PAIRS} pairs of equal architectures, accuracy {100 * ACCURACY:.0f} %, seeds that spread by "
+        f"{pairs} pairs of equal architectures, accuracy {100 * ACCURACY:.0f} %, seeds that spread by "
         f"{100 * SPREAD:.2f} points, {IMAGES:,} test images: how many are called different at "
         f"{100 * LEVEL:.0f} %, before Holm's correction. `python benchmarks/significance.py`"
     )
     table = Table(about, ["seeds each", "images alone resampled", "as the results pages test"], rows)
-    found = {"pairs": PAIRS, "spread": SPREAD, "called_different": results}
-    notes.record("significance", found, table)
+    numbers = {"pairs": pairs, "spread": SPREAD, "called_different": results}
+    notes.record("significance", numbers, table, folder)
+
+
+@command
+def main() -> None:
+    run()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 from test_faces import detector  # noqa: F401  (a fixture)
 
-from benchmarks import export, notes, video
+from benchmarks import export, notes, significance, video
+from ferlab.analysis.tables import Table
 from ferlab.errors import UserError
 
 
@@ -37,8 +39,20 @@ def test_frames_a_second_are_written_between_the_marks(folder, detector, capsys)
     assert f"| 640 x 480 | 2.0 | {entry['looked_at_per_second']:.1f} |" in (folder / "NOTES.md").read_text()
 
 
+def test_equal_architectures_are_simulated(tmp_path, monkeypatch):
+    (tmp_path / "NOTES.md").write_text("<!-- significance -->\n<!-- /significance -->")
+    monkeypatch.setattr(significance, "IMAGES", 200)
+    significance.run(tmp_path, pairs=4)
+    found = json.loads((tmp_path / "results/significance.json").read_text())["called_different"]
+    assert list(found) == ["1", "2", "3"] and all(0 <= p <= 1 for p in found["3"].values())
+    labels, ease = np.zeros(4, int), np.array([0.0, 0.0, 1.0, 1.0])
+    monkeypatch.setattr(significance, "SPREAD", 0.0)
+    predicted = significance.answers(np.random.default_rng(0), labels, ease, 2)
+    assert predicted.tolist() == [[1, 1, 0, 0]] * 2
+
+
 def test_without_its_marks_nothing_is_written(tmp_path):
     (tmp_path / "NOTES.md").write_text("<!-- /x --> <!-- x -->")
     with pytest.raises(UserError, match="must have <!-- x --> and"):
-        notes.record("x", {}, "", tmp_path)
+        notes.record("x", {}, Table("", [], []), tmp_path)
     assert not (tmp_path / "results").exists()
