@@ -15,19 +15,15 @@ from ferlab.analysis.plots import STYLE, legend, marker
 
 
 def overview(entries: Sequence[dict], path: Path, *, title: str) -> None:
-    """Accuracy and balanced accuracy with 95 % intervals against training time, parameters and training
-    compute: a filled point for each model from scratch, a hollow one from ImageNet weights.
+    """Accuracy and balanced accuracy with 95 % intervals against parameters and training compute (times are
+    of different machines): a filled point for each model from scratch, a hollow one from ImageNet weights.
 
     An entry: label, hollow, the costs (None: not known), accuracy and balanced_accuracy as Estimates.
     """
-    costs = {
-        "minutes": "training time, minutes",
-        "parameters": "parameters, millions",
-        "petaflops": "training compute, petaFLOPs",
-    }
+    costs = {"parameters": "parameters, millions", "petaflops": "training compute, petaFLOPs"}
     with matplotlib.rc_context({**STYLE, "font.size": 9, "savefig.dpi": 200}):
-        figure = Figure(figsize=(7.2, 5.2), layout="constrained")  # inches: a page's width, printed as it is
-        grid = figure.subplots(2, 3, sharex="col", sharey="row", subplot_kw={"xscale": "log"})
+        figure = Figure(figsize=(6.2, 5.2), layout="constrained")  # inches: a page's width, printed as it is
+        grid = figure.subplots(2, 2, sharex="col", sharey="row", subplot_kw={"xscale": "log"})
         for row, key in zip(grid, ("accuracy", "balanced_accuracy")):
             for axes, cost in zip(row, costs):
                 for entry in (entry for entry in entries if entry[cost]):

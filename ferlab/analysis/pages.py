@@ -135,7 +135,6 @@ class Section:
             {
                 "label": label,
                 "hollow": self.initialisation == INITIALISATIONS[1],
-                "minutes": _cost_of(g, "train_seconds"),
                 "parameters": _cost_of(g, "parameters"),
                 "petaflops": g.petaflops,
                 **{key: (g.values(key).mean(), *interval(self.draws[g][key])) for key in HEADLINE},
