@@ -136,7 +136,7 @@ def _cheapest(section: Section) -> str:
         found[name] = f"{' against '.join(costs)} petaFLOPs{gap}"
     each = "; ".join(f"in {name} {text}" for name, text in found.items())
     return (
-        f"{section.initialisation}, the least of the highest and those not significantly different: {each}."
+        f"{section.initialisation}, the cheapest that does not differ significantly from the highest: {each}."
     )
 
 
@@ -200,19 +200,19 @@ def _series(study: Study, label: str, settings: dict[object, Group], *, short: b
 
 def _time(sections: Sequence[Section]) -> list[str]:
     """Training minutes of one seed, the median of those on one machine, by initialisation and by machine."""
-    places: dict[tuple[str, str], list[str]] = defaultdict(list)
+    texts = []
     for section in sections:
+        places: dict[str, list[str]] = defaultdict(list)
         for label, group in section.chosen.items():
             by_machine = defaultdict(list)
             for run in group.runs:
                 if seconds := run.numbers["cost"]["train_seconds"]:
                     by_machine[machine(run)].append(seconds / 60)
             for where, minutes in by_machine.items():
-                places[section.initialisation, where].append(f"{label} {number(float(np.median(minutes)))}")
-    return [
-        f"minutes for one seed {kind} on {where}: {', '.join(times)}."
-        for (kind, where), times in places.items()
-    ]
+                places[where].append(f"{label} {number(float(np.median(minutes)))}")
+        each = "; ".join(f"{', '.join(times)} on {where}" for where, times in places.items())
+        texts.append(f"minutes for one seed {section.initialisation}: {each}.")
+    return texts
 
 
 def _missing(sections: Sequence[Section], sentences: dict[str, dict]) -> list[str]:
