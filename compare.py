@@ -30,20 +30,21 @@ TITLE, ON = "# Results", " on "
 MARKS = "<!-- results -->", "<!-- /results -->"
 HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval], computed from each run's
-`predictions.csv`. Checkpoints are chosen on val (macro-F1); a run reads the test set once. The intervals
-resample test images and seeds, and in a paired test all models see the same images: McNemar's test and a
-paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's correction over all pairs in both
-metrics; the intervals of differences are not corrected. A model is called better only where the corrected p
-is below 0.05, the two intervals do not overlap, and both have two seeds or more; better as trained where one
-has a single seed, which ranks these networks and not the architectures; `significance.py` says how and why.
-Where a model has several recipes, the one with the best val macro-F1 stands for it in tests and pictures.
-Brackets behind a name list the options that differ from the recipe of its script; such runs are not in the
-README's table. An ensemble takes the mean of the calibrated probabilities, first over a model's seeds, then
-over the models; its interval resamples test images only, and it is in no paired test. The models' own NLL and
-ECE are of the probabilities before a temperature is applied. Times, latencies and memory are of shared
-machines, which are named: do not compare those of two. Training compute counts three forward passes for an
-image, in proportion to the pixels of the epoch and to the share of patches that a ViT sees, which is an
-approximation."""
+`predictions.csv`. Checkpoints are chosen on val (macro-F1); training evaluates the test set once, and
+`--flip` is an evaluation afterwards, which chooses nothing. The intervals resample test images and seeds,
+and in a paired test all models see the same images: McNemar's test and a paired bootstrap for accuracy, the
+bootstrap for balanced accuracy, Holm's correction over all pairs in both metrics; the intervals of
+differences are not corrected. A model is called better only where the corrected p is below 0.05, the two
+intervals do not overlap, and both have two seeds or more; better as trained where one has a single seed,
+which ranks these networks and not the architectures; `significance.py` says how and why. Where a model has
+several recipes, the one with the best val macro-F1 stands for it in tests and pictures. Brackets behind a
+name list the options that differ from the recipe of its script; such runs are not in the README's table. An
+ensemble takes the mean of the probabilities, by the temperature fitted on val where a run has one, first
+over a model's seeds, then over the models; its interval resamples test images only, and it is in no paired
+test. The models' own NLL and ECE are of the probabilities before a temperature is applied. Times, latencies
+and memory are of shared machines, which are named: do not compare those of two. Training compute counts
+three forward passes for an image, in proportion to the pixels of the epoch and to the share of patches that
+a ViT sees, which is an approximation."""
 ON_DRAWN = (
     "**These are drawn faces, not RAF-DB: the numbers show that everything works and say nothing else.**"
 )

@@ -164,7 +164,8 @@ def _trained(
         files = (results / name).glob("*/best_model.pth")
         for file in sorted(files, key=lambda path: (path.parent.name.startswith("rerun-"), path)):
             with contextlib.suppress(records.Unreadable):
-                numbers, options = records.numbers(file.parent), records.options(file.parent)
+                numbers = records.numbers(file.parent)
+                options = vars(Options()) | records.options(file.parent)  # older runs lack newer options
                 others.add(slug(numbers["data"]))
                 if slug(numbers["data"]) in wanted:
                     begun = initialisation(options["weights"])

@@ -262,7 +262,7 @@ def _write(
 ) -> dict:
     """Write what a finished run's folder has; returns the numbers, which stand in its metrics.json."""
     model, runtime = state.ema.average, state.runtime
-    peak = peak_memory(runtime)  # before the cost is measured
+    peak = peak_memory(runtime) if state.trained else None  # before the cost is measured
     cost = metrics.cost(model, state.options.image_size, runtime=runtime)
     numbers = summarize(
         state,

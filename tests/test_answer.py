@@ -124,7 +124,7 @@ def test_the_answer_says_one_seed(tmp_path):
     assert (
         "ResNet18 is better as trained than ConvNet in accuracy and balanced accuracy. As trained: " in said
     )
-    assert answer([section(tmp_path)], {})[1].endswith("No transformer has run yet.")
+    assert answer([section(tmp_path)], {})[1].endswith("From scratch, no transformer has run yet.")
 
 
 def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
@@ -216,7 +216,7 @@ def test_runs_that_depart_from_the_recipe_stay_out_of_the_front_table(tmp_path, 
     make_run(results, "VGG16", predicted=spread(21), epochs=3)
     run_compare(monkeypatch, capsys, results, "--readme")
     text, page = readme.read_text(), (results / "README.md").read_text()
-    assert row(text, "ConvNet")[2].startswith("90.00") and row(text, "VGG16")[3:] == [""] * 5
+    assert row(text, "ConvNet")[2].startswith("90.00") and row(text, "VGG16")[2:] == [""] * 6
     assert "Ensemble" not in text and "focal" not in text
     assert "| Ensemble of 2 |" in page and "| ConvNet (balance focal) |" in page
     assert set(NAMES) <= {line.split(" ")[1] for line in text.splitlines() if line.startswith("| ")}

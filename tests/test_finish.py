@@ -69,6 +69,13 @@ def test_a_trial_that_val_has_chosen_opens_its_test_set_once(options, capsys):
         run(options, resume="last")
 
 
+def test_a_trial_that_was_closed_early_is_not_trained_on(options):
+    stopped_in_epoch_2(replace(options, test=False))
+    run(options, test=False, resume="last", finish=True)
+    opened = parse("ConvNet", RECIPES, ["--resume", f"{folder(options)}/last.pth", "--test"])
+    assert opened.finish and opened.test
+
+
 def test_closed_runs_do_not_stand_beside_whole_ones(options):
     stopped_in_epoch_2(replace(options, seed=1))
     run(options, seed=1, resume="last", finish=True)

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from test_tables import face, table, tree
 from trees import FACE, as_a_user, by_class, kaggle, official, refused, zipped
 
 from ferlab.data.layout import find
@@ -207,3 +208,30 @@ def test_zip_that_is_not_rafdbs(tmp_path):
     path = zipped(kaggle(tmp_path / "d"), tmp_path / "d.zip")
     path.write_bytes(path.read_bytes().replace(b"image,label", b"image;label"))  # the checksum no longer fits
     assert "train_labels.csv: is damaged in the zip" in refused(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_only_tables_of_images_are_read(tmp_path, packed):
+    root = tree(tmp_path / "a/images", ["x", "y"], splits=(), each=6).parent
+    rows = [(f"images/{p.parent.name}/{p.name}", p.parent.name, *range(120)) for p in root.rglob("*.png")]
+    header = ",".join(["image", "label", *(f"landmark{i}" for i in range(120))])  # wide, and without a split
+    table(root / "LABELS.CSV", header, rows)
+    table(root / "notes.csv", "who,what", [("a", "b")])
+    source = find(zipped(root, tmp_path / "a.zip") if packed else root)
+    assert source.class_names == ("x", "y") and sum(map(len, source.rows.values())) == 12
+
+
+@pytest.mark.parametrize("names", [("train/", "test/"), ("images/", "")])
+def test_a_zip_s_table_beside_folders_that_are_no_classes(tmp_path, names):
+    (root := tmp_path / "a").mkdir()
+    files = [f"{names[i % 2]}{i}.png" for i in range(16)]
+    for i, name in enumerate(files):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(face(i))
+    rows = [
+        (name, "xy"[i // 2 % 2], "test" if i % 4 == 0 or i % 4 == 2 else "train")
+        for i, name in enumerate(files)
+    ]
+    table(root / "labels.csv", "image,label,split", rows)
+    for path in (root, zipped(root, tmp_path / "a.zip")):
+        assert sum(map(len, find(path).rows.values())) == 16

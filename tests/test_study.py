@@ -17,7 +17,8 @@ from runs import make_run, spread
 import ferlab.training.run_folder
 import models
 import study
-from ferlab.analysis.studies import STUDIES, write_page
+from ferlab.analysis.runs import collect
+from ferlab.analysis.studies import STUDIES, by_label, write_page
 from ferlab.data.layout import prefix
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
@@ -99,7 +100,7 @@ def test_the_time_left_by_hand(tmp_path):
     half, whole = (study._job("ConvNet", 0, words, "samples", share) for share in (0.5, 1.0))
     other = study._job("ResNet18", 0, words, "samples", 1.0)
     assert jobs.left([half, other]) == (
-        "10 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take"
+        "20 epochs of ConvNet and 10 epochs of ResNet18 to train, and nothing yet to tell how long they take"
     )
     half.folder.mkdir(parents=True)
     (half.folder / "log.csv").write_text(
@@ -234,6 +235,18 @@ def test_the_tests_of_a_study_compare_with_the_first_setting_and_say_where_nothi
     claims = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| accuracy |")]
     assert {(line[1], line[2]): line[-1] for line in claims}.pop(("weights", "none")) == "better"
     assert [line[-1] for line in claims if "focal" in line[1:3]] == ["not significant"]
+
+
+def test_runs_of_other_schedules_are_series_of_their_own(tmp_path):
+    for name, changed in (("a", {}), ("b", {"warmup_epochs": 2.0}), ("c", {"epochs": 40})):
+        more = {"train_fraction": 0.5, "epochs": 120, "warmup_epochs": 4.0, **changed}
+        make_run(tmp_path / "samples", name=f"{name}-seed0", **more)
+    groups = collect(tmp_path / "samples", script_options, varied=STUDIES["samples"].varied)[0]
+    assert sorted(by_label(STUDIES["samples"], groups)) == [
+        "ConvNet, steps of 20 epochs of all images",
+        "ConvNet, steps of 60 epochs of all images",
+        "ConvNet, steps of 60 epochs of all images, warmup epochs 1",
+    ]
 
 
 def test_few_samples_stand_in_the_studys_order(tmp_path):

@@ -24,7 +24,7 @@ def test_combinations_by_hand():
         ["--lr", "2e-3", "--compile", "--weight-decay", "0.5"],
     ]
     assert combinations([]) == [[]]
-    with pytest.raises(UserError, match="1e-3 stands before any option"):
+    with pytest.raises(UserError, match="1e-3 comes before any option"):
         combinations(["1e-3", "--lr"])
 
 

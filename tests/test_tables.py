@@ -245,17 +245,6 @@ def test_a_table_beside_class_folders_is_not_believed(tmp_path):
     assert source.dataset == "out" and sum(map(len, source.rows.values())) == 8
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_only_tables_of_images_are_read(tmp_path, packed):
-    root = tree(tmp_path / "a/images", ["x", "y"], splits=(), each=6).parent
-    rows = [(f"images/{p.parent.name}/{p.name}", p.parent.name, *range(120)) for p in root.rglob("*.png")]
-    header = ",".join(["image", "label", *(f"landmark{i}" for i in range(120))])  # wide, and without a split
-    table(root / "LABELS.CSV", header, rows)
-    table(root / "notes.csv", "who,what", [("a", "b")])
-    source = find(zipped(root, tmp_path / "a.zip") if packed else root)
-    assert source.class_names == ("x", "y") and sum(map(len, source.rows.values())) == 12
-
-
 def test_what_a_table_does_not_say_is_not_guessed(tmp_path):
     root = tree(tmp_path / "a/images", ["x", "y"], splits=(), each=6).parent
     rows = [

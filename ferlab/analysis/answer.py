@@ -148,7 +148,8 @@ def _families(section: Section) -> str:
         if kind not in families or group.val_macro_f1 > families[kind][1].val_macro_f1:
             families[kind] = label, group
     if len(families) < 2:
-        return f"No {'transformer' if True in families else 'convolutional network'} has run yet."
+        lacks = "transformer" if True in families else "convolutional network"
+        return f"{section.initialisation}, no {lacks} has run yet."
     (ours, _), (other, _) = families[True], families[False]
     gaps = [f"{_gap(ours, other, section.claims, metric)} in {name}" for metric, name in METRICS.items()]
     return (
@@ -211,14 +212,15 @@ def _time(sections: Sequence[Section]) -> list[str]:
             for where, minutes in by_machine.items():
                 places[where].append(f"{label} {number(float(np.median(minutes)))}")
         each = "; ".join(f"{', '.join(times)} on {where}" for where, times in places.items())
-        texts.append(f"minutes for one seed {section.initialisation}: {each}.")
+        if places:
+            texts.append(f"minutes for one seed {section.initialisation}: {each}.")
     return texts
 
 
 def _missing(sections: Sequence[Section], sentences: dict[str, dict]) -> list[str]:
-    pretrained = [name for name in NAMES if has_imagenet(name)]
+    run = {section.initialisation for section in sections}
     gaps = [
-        f"{kind} any model" if names in (list(NAMES), pretrained) else f"{kind} {listed(names)}"
+        f"{kind} {listed(names) if kind in run else 'any model'}"
         for kind, names in lacking(sections).items()
         if names
     ]

@@ -243,10 +243,12 @@ def _confused(groups: list[Group], most: int = 5) -> Table:
 
 
 def _cost(groups: list[Group]) -> Table:
-    rows = [
-        [g.label, *costs(g), number(g.petaflops), "; ".join(dict.fromkeys(map(machine, g.runs)))]
-        for g in groups
-    ]
+    """A row for each group and machine that runs of it were measured on."""
+    rows = []
+    for group in groups:
+        for where in dict.fromkeys(map(machine, group.runs)):
+            there = Group([run for run in group.runs if machine(run) == where])
+            rows.append([group.label, *costs(there), number(group.petaflops), where])
     header = ["Model", *COSTS.values(), "Training petaFLOPs", "Measured on"]
     return Table("Cost, medians over the seeds; two FLOPs a multiply-add", header, rows)
 

@@ -1,4 +1,4 @@
-"""The three studies: what each varies, and its finished runs -> a table, a figure, and words.
+"""The three studies: what each varies, and its finished runs -> tables and a figure.
 
 write_page("balance", Path("results/studies"), recipe)    # studies/balance.md and studies/plots/balance.png
 """
@@ -28,8 +28,9 @@ HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
 Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
 in each series; one is called better only where the corrected p is below 0.05, the intervals do not overlap,
-and both have two seeds or more (`significance.py`). Brackets behind a name list the
-options that differ from the recipe of the model's script."""
+and both have two seeds or more, and better as trained where one has a single seed, which ranks these networks
+and not the settings (`significance.py`). Brackets behind a name list the options that differ from the recipe
+of the model's script."""
 
 
 class Study(NamedTuple):
@@ -67,9 +68,10 @@ STUDIES = {
         lambda share: f"{100 * share:g} %",
         "Few samples",
         "A stratified share of the training images; a smaller share is part of every larger one. Val and "
-        "test stay the same, and so does the number of steps: fewer images are seen more often.",
+        "test stay the same, and but for parts of batches so does the number of steps: fewer images are seen "
+        "more often.",
         "training images",
-        ("epochs", "warmup_epochs"),
+        ("epochs", "warmup_epochs", "patience"),
     ),
     "balance": Study(
         "balance",
@@ -116,11 +118,14 @@ def by_label(study: Study, groups: list[Group]) -> dict[str, dict[object, Group]
     """The groups of one model by one recipe, by their label and the setting of what the study varies."""
     series: dict[str, dict[object, Group]] = {}
     for group in groups:
-        begun = group.initialisation
+        begun, options = group.initialisation, group.first.options
         label = group.label if begun == INITIALISATIONS[0] else f"{group.label}, {begun}"
-        if "epochs" in study.along:
-            whole = round(group.first.options["epochs"] * group.first.options["train_fraction"])
-            label += f", steps of {whole} epochs of all images"
+        if study.along:
+            share, of_script = options["train_fraction"], group.first.of_script
+            label += f", steps of {options['epochs'] * share:.0f} epochs of all images"
+            for key in study.along[1:]:
+                if (whole := round(options[key] * share, 3)) != of_script[key]:
+                    label += f", {key.replace('_', ' ')} {whole:g}"
         series.setdefault(label, {})[group.first.options[study.option]] = group
     return series
 

@@ -16,8 +16,8 @@ from ferlab.files import shown, write_atomically
 ABOUT = """\
 # Trials
 
-No trial evaluated the test set: the numbers are of val, per cent, at the best epoch by macro-F1. Written
-by `study.py sweep`."""
+Trials run with the test set shut: the numbers are of val, per cent, at the best epoch by macro-F1. Written by
+`study.py sweep`."""
 
 
 def combinations(words: list[str]) -> list[list[str]]:
@@ -62,7 +62,7 @@ def _table(title: str, trials: list[tuple[dict, dict, str]]) -> str:
     varied = [
         key
         for key in trials[0][1]
-        if key not in ("name", "resume", "seed")
+        if key not in ("name", "resume", "seed", "test")
         and len({str(options.get(key)) for _, options, _ in trials}) > 1
     ]
     trials = sorted(trials, key=lambda trial: -trial[0]["val"]["macro_f1"])

@@ -252,8 +252,11 @@ def _read_zip(path: Path) -> Source:
     kind, inside = _only(path, sorted(roots))
     mark = stamp(os.stat(path))
     found = {n.removeprefix(inside): (crc, *mark) for n, crc in files.items() if n.startswith(inside)}
-    if kind == TABLE and (CLASSES, inside) in classes:
-        _refuse_both(path, sorted(inside_of[inside]), tables[kind, inside][0], "unpack it and name the table")
+    named = sorted(
+        name for name in inside_of[inside] if name and not (name.lower() in SPLITS or ignored(name))
+    )
+    if kind == TABLE and len(named) > 1:
+        _refuse_both(path, named, tables[kind, inside][0], "unpack it and name the table")
     return _checked(
         kind, "zip", path, found, lambda name: read(inside + name), tables.get((kind, inside), ())
     )

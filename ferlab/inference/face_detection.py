@@ -120,9 +120,9 @@ def _resized(photo: Image.Image, longest: int) -> Image.Image:
 
 
 def _check(photo: Image.Image, points: np.ndarray, crops: tuple) -> tuple[np.ndarray, tuple] | None:
-    """Points (3, 2) and box, in the photo's pixels, of the face that stands upright in the middle of the
-    square that is cut out by `points`, and of the next one that is cut out by those found in it, as the means
-    over all `crops`; None where that is not sure.
+    """Points (3, 2) and box, in the photo's pixels, of the face in the middle of the square that is cut out
+    by `points`, and upright in the next ones, which are cut out by those found in it, as the means over all
+    `crops`; None where that is not sure.
     """
     seen = []
     for side, mirror in crops:

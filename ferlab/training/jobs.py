@@ -58,20 +58,22 @@ class Job(NamedTuple):
 
 
 def check(job: Job) -> None:
-    """Raise UserError where the folder holds a finished run of another recipe under this name."""
+    """Raise UserError where the folder holds a run of another recipe under this name, finished or begun."""
     if job.finished:
         _check_data(job)
-        try:  # what the run does not name is an option that came later, at its default
-            stored = vars(Options()) | records.options(job.folder)
-        except records.Unreadable as error:
-            raise UserError(f"{job.folder} holds a finished run, but {error}. Remove that folder.") from None
-        wanted = {key: value for key, value in public(vars(job.options)).items() if key in RECIPE}
-        if other := [key for key, value in wanted.items() if stored.get(key) != value]:
-            raise UserError(
-                f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
-                f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
-                "choose another --output."
-            )
+    elif not (job.folder / "options.json").exists():
+        return
+    try:  # what the run does not name is an option that came later, at its default
+        stored = vars(Options()) | records.options(job.folder)
+    except records.Unreadable as error:
+        raise UserError(f"{job.folder} holds a run, but {error}. Remove that folder.") from None
+    wanted = {key: value for key, value in public(vars(job.options)).items() if key in RECIPE}
+    if other := [key for key, value in wanted.items() if stored.get(key) != value]:
+        raise UserError(
+            f"{job.folder} was trained with {flag(other[0])} {stored.get(other[0])}, the "
+            f"recipe now has {wanted[other[0]]}. Remove that folder to train it anew, or "
+            "choose another --output."
+        )
 
 
 def _check_data(job: Job) -> None:
@@ -135,21 +137,30 @@ def _die_along() -> Callable[[], object] | None:
 
 
 def left(jobs: list[Job]) -> str:
-    """The time for all epochs that are missing, by what epochs of the same model took per training image."""
-    took: dict[str, list[float]] = {}
-    missing: dict[str, float] = {}
+    """The time for all epochs that are missing, by what epochs of the same model took: on the same share of
+    the training images, else on others, in proportion.
+    """
+    took: dict[tuple[str, float], list[float]] = {}
+    missing: dict[tuple[str, float], int] = {}
     for job in jobs:
-        seconds = job.seconds
-        took.setdefault(job.model, []).extend(value / job.options.train_fraction for value in seconds)
-        epochs = 0 if job.finished else job.options.epochs - len(seconds)
-        missing[job.model] = missing.get(job.model, 0) + epochs * job.options.train_fraction
-    known = sum(epochs * sum(took[name]) / len(took[name]) for name, epochs in missing.items() if took[name])
-    unknown = [f"{n:g} epochs of {name}" for name, n in missing.items() if n and not took[name]]
-    if unknown and not known:
-        return f"{' and '.join(unknown)} to train, and nothing yet to tell how long they take"
+        key, seconds = (job.model, job.options.train_fraction), job.seconds
+        took.setdefault(key, []).extend(seconds)
+        missing[key] = missing.get(key, 0) + (0 if job.finished else job.options.epochs - len(seconds))
+    known, unknown = 0.0, {}
+    for (model, share), epochs in missing.items():
+        others = [second / part for (name, part), found in took.items() if name == model for second in found]
+        if took[model, share]:
+            known += epochs * statistics.mean(took[model, share])
+        elif others:
+            known += epochs * share * statistics.mean(others)
+        elif epochs:
+            unknown[model] = unknown.get(model, 0) + epochs
+    texts = [f"{n:g} epochs of {name}" for name, n in unknown.items()]
+    if texts and not known:
+        return f"{' and '.join(texts)} to train, and nothing yet to tell how long they take"
     hours, minutes = divmod(math.ceil(known / 60), 60)
     time_left = f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
-    return time_left + (f", not counting {', '.join(unknown)}" if unknown else "")
+    return time_left + (f", not counting {', '.join(texts)}" if texts else "")
 
 
 def say_where_they_stand(jobs: list[Job]) -> None:

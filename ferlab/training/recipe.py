@@ -44,7 +44,8 @@ def _resumed(name: str, options: Options, typed: dict) -> Options:
     if not in_original_folder(path, name, stored):  # it does not say where to read and write on this machine
         stored = replace(stored, **{key: getattr(options, key) for key in names("machine")})
     typed = {key: getattr(options, key) for key in typed}
-    resumed = replace(stored, **{"overwrite": False, "finish": False, **typed})
+    closed = stored.finish and (path.parent / "metrics.json").is_file()  # early: it stays so
+    resumed = replace(stored, **{"overwrite": False, "finish": closed, **typed})
     same_experiment(stored, resumed)
     return resumed
 

@@ -144,7 +144,7 @@ def check_run_folder(name: str, options) -> None:
     elif os.path.isfile(log):
         done = max(0, len(log.read_bytes().splitlines()) - 1)
         raise UserError(
-            f"{folder} holds an unfinished run of {done} epochs. To go on type "
+            f"{folder} holds an unfinished run of {done} epochs. To resume it pass "
             "--resume, to begin again --overwrite."
         )
     elif os.path.isfile(folder / "best_model.pth"):

@@ -61,6 +61,7 @@ class TrainState:
         )
         self.ema = EMA(model, options.ema)
         self.epoch, self.log, self.seconds = 0, [], 0.0
+        self.trained = False  # whether an epoch ran in this process
         self.best: dict = {"epoch": 0, "macro_f1": -1.0, "weights": {}}
         self.about = {
             "model": model.built,
@@ -102,7 +103,7 @@ class TrainState:
         """Count one more epoch, whose log row is `row`; tells whether it is the best on val so far. Only
         epochs at full size may be: weights answer badly at another size than they were trained at.
         """
-        self.epoch, self.log = row["epoch"], [*self.log, row]
+        self.epoch, self.log, self.trained = row["epoch"], [*self.log, row], True
         full_size = row["image_size"] == self.options.image_size
         better = full_size and row["val_macro_f1"] > self.best["macro_f1"]
         if better:

@@ -87,16 +87,16 @@ def commit() -> str | None:
         return None
     head = _git("rev-parse", "--short=12", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
-    return head and f"{head}-dirty" if changed else head
+    return f"{head}-dirty" if head and changed != "" else head
 
 
 def _git(*words: str) -> str | None:
-    """What git says, or None."""
+    """What git says; None where it fails."""
     try:
         done = subprocess.run(["git", "-C", str(HERE), *words], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def peak_memory(runtime: Runtime) -> float | None:
