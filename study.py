@@ -40,7 +40,7 @@ from RAFDB_dataset import load_splits
 from train_function import evaluate, script_options
 
 HERE = Path(__file__).resolve().parent
-IN_DEPTH = {"ConvNet": 20, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
+IN_DEPTH = {"ConvNet": 15, "ResNet18": 10}  # the models that the studies look at: epochs in a campaign
 OURS = ("seed", "name", "resume", "overwrite", "test")  # options that the study itself sets
 
 

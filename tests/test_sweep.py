@@ -57,8 +57,8 @@ def test_a_campaign_goes_cheapest_first_and_names_the_short_schedule_of_its_stud
     assert [job.options.seed for job in jobs[:18]] == [0] * 6 + [1] * 6 + [2] * 6
     studies = [job for job in jobs if job.study]
     steps = {(job.model, round(job.options.epochs * job.options.train_fraction)) for job in studies}
-    assert steps == {("ConvNet", 20), ("ResNet18", 10)}
-    named = {"ConvNet": "epochs20", "ResNet18": "epochs10"}
+    assert steps == {("ConvNet", 15), ("ResNet18", 10)}
+    named = {"ConvNet": "epochs15", "ResNet18": "epochs10"}
     assert all(named[job.model] in job.options.name for job in studies)
     assert {job.options.seed for job in studies} == {0, 1}
     typed = plan("campaign", "--epochs", "3", "--output", str(tmp_path))
