@@ -1,5 +1,7 @@
 """Numbers to the words and tables of a page, in Markdown or LaTeX.
 
+By hand, as tabulate has neither captions nor booktabs' rules, and would be one more package.
+
 Table("Recall in %", ["Model", "Fear"], [["ConvNet", percent(group.values("accuracy"))]]).markdown()
 """
 

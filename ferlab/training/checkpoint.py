@@ -202,7 +202,9 @@ def save_model(path: Path, state: dict, weights: dict, **more) -> None:
 
 
 def digest(value) -> str:
-    """sha256 over a tree of dicts, lists, tensors and plain values: every name, type, shape and byte.
+    """sha256 over a tree of dicts, lists, tensors and plain values: every name, type, shape and byte. By
+    hand, as ZipFile.testzip passes flipped bits of the archive's own directory, with which torch.load reads
+    other contents.
 
     Raises TypeError for anything else, and where the tree refers to itself or unfolds without end.
     """
