@@ -10,7 +10,7 @@ import numpy as np
 
 from ferlab.analysis.pages import HEADLINE, Section, machine
 from ferlab.analysis.runs import Group
-from ferlab.analysis.significance import METRICS, Claim, listed
+from ferlab.analysis.significance import METRICS, Claim, listed, scores
 from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
 from ferlab.analysis.tables import number, points
 from ferlab.data.rafdb import NAME
@@ -179,24 +179,37 @@ def _series(study: Study, label: str, settings: dict[object, Group], *, short: b
     best on val; and what the tests say of the first.
     """
     first = next(iter(settings.values())).first
-    cells = [cell for cell in make_cells(study, label, settings)[0] if cell.line == label]
-    claims = tested(cells, first.labels, classes=len(first.class_names))[1]
+    labels, classes = first.labels, len(first.class_names)
+    cells = make_cells(study, label, settings)[0]
+    series = [cell for cell in cells if cell.line == label]
+    claims = tested(series, labels, classes=classes)[1]
     ran = [setting for setting in study.settings if setting in settings]
     show = "{} of the images" if study.option == "train_fraction" else "{}" if study.axis else "`{}`"
-    best = max(ran, key=lambda setting: settings[setting].val_macro_f1)
-    values = [
-        f"{_scores(settings[setting])} with {show.format(study.name(setting))}"
-        for setting in (ran if study.axis else dict.fromkeys([ran[0], best]))
-    ]
-    if not study.axis and best != ran[0]:
-        values[-1] += ", the best on val"
+    if study.axis:
+        pairs = [(cell.name, scores(cell.predicted, labels, classes=classes)) for cell in cells]
+        shown = [f"{_pair(found)} with {show.format(name)}" for name, found in pairs[: len(series)]]
+        shown += [f"{_pair(found)} with {name}" for name, found in pairs[len(series) :][-1:]]
+        values = f"accuracy (balanced), %: {', '.join(shown)}"
+    else:
+        best = max(ran, key=lambda setting: settings[setting].val_macro_f1)
+        shown = [
+            f"{_scores(settings[setting])} with {show.format(study.name(setting))}"
+            for setting in dict.fromkeys([ran[0], best])
+        ]
+        values = ", ".join(shown) + (", the best on val" if best != ran[0] else "")
     base, names = study.name(study.settings[0]), [study.name(setting) for setting in study.settings]
     clauses = {
         name: f"{show.format(base)} {_against(base, claims, metric, names, short=short, show=show)}"
         for metric, name in METRICS.items()
     }
     compared = _joined(clauses) if claims else "nothing to compare yet"
-    return f"{label}{_seeds(list(settings.values()))}: {', '.join(values)}; {compared}."
+    return f"{label}{_seeds(list(settings.values()))}: {values}; {compared}."
+
+
+def _pair(numbers: dict) -> str:
+    """Accuracy and balanced accuracy of `significance.scores`, means over the seeds, in per cent."""
+    accuracy, balanced = (100 * numbers[key].mean() for key in HEADLINE)
+    return f"{accuracy:.1f} ({balanced:.1f})"
 
 
 def _time(sections: Sequence[Section]) -> list[str]:
