@@ -85,7 +85,7 @@ def test_one_gpu_is_named_by_its_number(monkeypatch, name, index):
 
 @pytest.mark.parametrize(
     "name, balance",
-    [("ViT-mod", "none"), ("ResNet18", "none"), *(("ConvNet", strategy) for strategy in STRATEGIES)],
+    [*((name, "none") for name in models.NAMES[1:]), *(("ConvNet", strategy) for strategy in STRATEGIES)],
 )
 def test_a_step_mixes_no_devices(monkeypatch, drawn, name, balance):
     """On the meta device, which computes nothing and raises, as a GPU does, where a tensor is on the CPU."""
@@ -94,7 +94,7 @@ def test_a_step_mixes_no_devices(monkeypatch, drawn, name, balance):
     monkeypatch.setattr(Runtime, "autocast", lambda self: contextlib.nullcontext())
     runtime = Runtime(torch.device("meta"), None)
     sets = {split: RAFDBDataset(drawn, split) for split in ("train", "val")}
-    options = Options(image_size=40 if name == "ViT-mod" else 32, batch_size=8)
+    options = Options(image_size={"ViT-B16": 48, "ViT-mod": 40}.get(name, 64), batch_size=8)
     model = models.build(name, num_classes=7, image_size=options.image_size, weights="none").to("meta")
     rule = Balance(balance, sets["train"].counts, device=runtime.device)
     data = Batches(sets["train"].images[:16], sets["train"].labels[:16], options.image_size, runtime)
