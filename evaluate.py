@@ -24,7 +24,7 @@ from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
 from ferlab.files import write_atomically
 from ferlab.inference.predictor import find
-from ferlab.inference.transfer import Answers, NothingShared, shared_answers
+from ferlab.inference.transfer import NothingShared, SharedPredictions, shared_predictions
 from ferlab.options import INITIALISATIONS, Options, initialisation
 from ferlab.training.device import choose
 from ferlab.training.report import to_csv, to_json
@@ -70,11 +70,11 @@ def place(checkpoint: Path, part: RAFDBDataset, *, flip: bool = False) -> Path:
 
 def evaluate(
     model: Model, checkpoint: Path, part: RAFDBDataset, *, flip: bool = False
-) -> tuple[dict, Answers]:
+) -> tuple[dict, SharedPredictions]:
     """Evaluate the model, which `checkpoint` holds, on a split of any dataset; what came out goes to
     `place`. flip: each answer is the mean over the face and its mirror image.
     """
-    found = shared_answers(model, part, flip=flip)
+    found = shared_predictions(model, part, flip=flip)
     names, folder = found.class_names, place(checkpoint, part, flip=flip)
     numbers = {
         "model": model.built["name"],
@@ -128,7 +128,7 @@ def transfer(
     part = cache(lambda kind, size: RAFDBDataset(sources[kind].scaled(size), "test"))
     cells, not_shared = [], []
     for (label, data), files in groups:
-        found: dict[str, list[Answers]] = {kind: [] for kind in sources}
+        found: dict[str, list[SharedPredictions]] = {kind: [] for kind in sources}
         for file in files:
             model = load(file).to(choose(device))
             for kind in sources:

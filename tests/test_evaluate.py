@@ -19,7 +19,7 @@ from ferlab.analysis.studies import STUDIES
 from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.inference.predictor import probabilities
-from ferlab.inference.transfer import shared_answers
+from ferlab.inference.transfer import shared_predictions
 from ferlab.options import Options
 from RAFDB_dataset import RAFDBDataset, load_splits, open_source
 from train_function import script_options, train
@@ -93,7 +93,7 @@ def test_only_shared_classes_count_and_the_rest_is_told(run, tmp_path, monkeypat
         rows = list(csv.DictReader(file))
     model = models.load(run / "best_model.pth")
     part = RAFDBDataset(open_source(data), "test")
-    answers = shared_answers(model, part)
+    answers = shared_predictions(model, part)
     known = part.labels != part.class_names.index("Contempt")
     with torch.inference_mode():
         full = probabilities([model], part.images[known]).numpy()

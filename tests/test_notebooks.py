@@ -152,7 +152,9 @@ def test_a_model_in_another_s_place_is_left_out(results):
     entry = notebook.trained_models(results)[0]._replace(model="VGG16")
     assert "holds a ConvNet" in notebook.overview([entry]).data.loc["VGG16", "trained on"]
     with pytest.raises(UserError, match="none of the trained models can be used"):
-        notebook.predict([entry], [notebook.Face("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))])
+        notebook.predict(
+            [entry], [notebook.LabelledFace("", None, torch.zeros(3, 100, 100, dtype=torch.uint8))]
+        )
 
 
 def test_of_several_runs_the_best_on_val_answers(tmp_path):
@@ -176,7 +178,7 @@ def test_what_is_no_pair_is_said(wanted):
 
 
 def test_odd_names_of_photos_spoil_nothing(results):
-    face = notebook.Face("<b>x & y$^$.png", None, torch.zeros(3, 100, 100, dtype=torch.uint8))
+    face = notebook.LabelledFace("<b>x & y$^$.png", None, torch.zeros(3, 100, 100, dtype=torch.uint8))
     [prediction] = notebook.predict(notebook.trained_models(results), [face])
     assert "&lt;b&gt;x &amp; y$^$.png" in notebook.table(prediction).to_html()
     face_figure(face.pixels, face.title).savefig(io.BytesIO())

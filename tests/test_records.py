@@ -164,7 +164,7 @@ def test_a_study_names_what_it_cannot_read(tmp_path, capsys):
     jobs.say_where_they_stand([job])
     assert "1 of 1 finished\n" in capsys.readouterr().out  # and no minutes
     (folder / "options.json").write_text("[]")
-    with pytest.raises(UserError, match="holds a finished run, but options.json holds no names"):
+    with pytest.raises(UserError, match="holds a run, but options.json holds no names"):
         jobs.check(job)
 
 

@@ -46,7 +46,7 @@ class Unreadable(ValueError):
     """Why a file of a run cannot be used, in one sentence that begins with its name."""
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """predictions.csv, sorted by image."""
 
     images: list[str]
@@ -101,7 +101,7 @@ def log(folder: Path) -> list[dict]:
     return rows
 
 
-def predictions(folder: Path) -> Answers:
+def predictions(folder: Path) -> Predictions:
     """predictions.csv: images, labels and probabilities, which add up to 1, of the classes in its header."""
     header, rows = table(folder / "predictions.csv")
     if missing := [key for key in ("image", "label") if key not in header]:
@@ -119,7 +119,7 @@ def predictions(folder: Path) -> Answers:
     if not ((shares >= 0).all() and (abs(shares.sum(1) - 1) < 1e-3).all()):
         raise Unreadable("predictions.csv holds probabilities that do not add up to 1")
     labels = np.array([classes.index(row[label]) for row in rows], np.int64)
-    return Answers([row[image] for row in rows], labels, shares, classes)
+    return Predictions([row[image] for row in rows], labels, shares, classes)
 
 
 def table(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -29,7 +29,7 @@ LEFT = [{"selector": "th, td, caption", "props": "text-align: left; white-space:
 RIGHT, WRONG, UNKNOWN = "#CDEBDD", "#F8D9C4", "#D5E6F2"  # pale green, orange, blue: black text stays readable
 
 
-class Face(NamedTuple):
+class LabelledFace(NamedTuple):
     """A face to predict: its title, its true expression (None where nobody knows), uint8 (3, 100, 100)."""
 
     title: str
@@ -45,15 +45,15 @@ class TrainedModel(NamedTuple):
     command: str
 
 
-class Prediction(NamedTuple):
+class Predictions(NamedTuple):
     """The answers about one face: probabilities (models x classes) and heat maps (models, 100, 100)."""
 
-    face: Face
+    face: LabelledFace
     shares: pd.DataFrame
     maps: Tensor
 
 
-def choose(test, truth: str | None, which: int | str) -> Face:
+def choose(test, truth: str | None, which: int | str) -> LabelledFace:
     """The `which`-th face of the expression `truth` in the dataset `test`, counted from 1; or the test image
     of that name; or the largest face in a photo of your own, whose `truth` may be None.
     """
@@ -68,17 +68,17 @@ def choose(test, truth: str | None, which: int | str) -> Face:
         if not 1 <= which <= len(of_class):
             raise UserError(f"the test set has {len(of_class)} faces with {truth}, and no number {which}.")
         index = int(of_class[which - 1])
-        return Face(f"{truth} ({kind}, {test.names[index]})", truth, test.images[index])
+        return LabelledFace(f"{truth} ({kind}, {test.names[index]})", truth, test.images[index])
     if which in test.names:
         index = test.names.index(which)
         label = names[test.labels[index]]
         if truth not in (None, label):
             raise UserError(f"{which} is labelled {label}, not {truth}.")
-        return Face(f"{label} ({kind}, {which})", label, test.images[index])
-    return Face(f"{truth or 'your photo'} ({which})", truth, _largest(which))
+        return LabelledFace(f"{label} ({kind}, {which})", label, test.images[index])
+    return LabelledFace(f"{truth or 'your photo'} ({which})", truth, _largest(which))
 
 
-def faces_of(test, wanted: Sequence) -> list[Face]:
+def faces_of(test, wanted: Sequence) -> list[LabelledFace]:
     """`choose` for each of `wanted`, pairs of an expression and which of its faces."""
     for one in wanted:
         if not isinstance(one, tuple | list) or len(one) != 2:
@@ -127,7 +127,7 @@ def overview(found: Sequence[TrainedModel]) -> Styler:
     return frame.style.set_table_styles(LEFT)  # a bare frame would cut the commands short
 
 
-def predict(found: Sequence[TrainedModel], faces: Sequence[Face]) -> list[Prediction]:
+def predict(found: Sequence[TrainedModel], faces: Sequence[LabelledFace]) -> list[Predictions]:
     """What every trained model answers about each face, and where it looked. One model is in memory at a
     time; those whose file cannot be used, or that tell other classes apart than the first, are left out.
     """
@@ -145,7 +145,7 @@ def predict(found: Sequence[TrainedModel], faces: Sequence[Face]) -> list[Predic
     if not answers:
         raise UserError("none of the trained models can be used; train one again.")
     return [
-        Prediction(
+        Predictions(
             face,
             pd.DataFrame({name: p[i] for name, p in answers.items()}, names).T,
             torch.stack([heat[i] for heat in maps]),
@@ -154,7 +154,7 @@ def predict(found: Sequence[TrainedModel], faces: Sequence[Face]) -> list[Predic
     ]
 
 
-def table(prediction: Prediction) -> Styler:
+def table(prediction: Predictions) -> Styler:
     """Per cent by model and class; what each model predicts is coloured and marked right or wrong."""
     truth, best = prediction.face.truth, prediction.shares.idxmax(axis=1)
     shown = prediction.shares.map(lambda share: f"{100 * share:.1f}")
@@ -170,7 +170,7 @@ def table(prediction: Prediction) -> Styler:
     return shown.style.apply(highlight, axis=1).set_caption(caption).set_table_styles(LEFT)
 
 
-def latex(prediction: Prediction) -> str:
+def latex(prediction: Predictions) -> str:
     r"""The same table for a paper, by pandas' `to_latex`: what a model predicts is bold, the true class in
     italics at the top. Needs \usepackage{booktabs}.
     """

@@ -1,6 +1,6 @@
 """A trained model on faces of any dataset, over the classes that both have.
 
-answers = shared_answers(model, RAFDBDataset("fer2013", "test"))     # probabilities (N, C), labels
+answers = shared_predictions(model, RAFDBDataset("fer2013", "test"))     # probabilities (N, C), labels
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class NothingShared(UserError):
     """A model and a dataset that have fewer than two classes in common."""
 
 
-class Answers(NamedTuple):
+class SharedPredictions(NamedTuple):
     """What a model says of the images whose class it knows."""
 
     class_names: tuple[str, ...]  # those that both have, by the model's names and in its order
@@ -28,7 +28,7 @@ class Answers(NamedTuple):
     left_out: dict[str, int]  # images of each class that the model does not know
 
 
-def shared_answers(model: Model, part, *, flip: bool = False) -> Answers:
+def shared_predictions(model: Model, part, *, flip: bool = False) -> SharedPredictions:
     """The model's answers to a split `part` of a dataset, with `flip` the means over each face and its mirror
     image. A class is the same where it has the same name, or
     both names mean the same expression; of the model's probabilities those of the shared classes are kept,
@@ -51,7 +51,7 @@ def shared_answers(model: Model, part, *, flip: bool = False) -> Answers:
         raise UserError(f"no image of {part.split} has a class that the model knows.")
     p = probabilities([model], part.images[known], flip=flip).double()[:, shared]
     counts = {name: n for name, n, i in zip(part.class_names, part.counts, theirs) if i is None and n}
-    return Answers(
+    return SharedPredictions(
         tuple(model.class_names[i] for i in shared),
         [name for name, keep in zip(part.names, known.tolist()) if keep],
         labels[known].numpy(),

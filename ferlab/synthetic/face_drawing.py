@@ -6,7 +6,7 @@ face_drawing.draw(units, numpy.random.default_rng(0)).save("face.png")   # units
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ferlab.synthetic.person import SCALE, SIDE, Face
+from ferlab.synthetic.person import SCALE, SIDE, DrawnFace
 from ferlab.synthetic.shapes import curve, oval, pair, stroke
 
 
@@ -16,7 +16,7 @@ def draw(units: np.ndarray, rng: np.random.Generator) -> Image.Image:
     `units` (28,) holds the intensity, 0 to about 1, of each action unit of the Facial Action Coding System at
     the unit's number. Who it is, the pose, the light and the camera come from `rng`.
     """
-    face = Face(rng)
+    face = DrawnFace(rng)
     _head(face, units, rng)
     _creases(face, units)
     _eyes(face, units, rng)
@@ -25,7 +25,7 @@ def draw(units: np.ndarray, rng: np.random.Generator) -> Image.Image:
     return _photograph(face, rng)
 
 
-def _head(face: Face, au: np.ndarray, rng: np.random.Generator) -> None:
+def _head(face: DrawnFace, au: np.ndarray, rng: np.random.Generator) -> None:
     """Background, hair behind, neck, ears, head with its large shades, nose."""
     w, jaw, chin, tint = face.width, face.width * face.jaw, face.chin + 5 * au[26], rng.uniform(30, 225, 3)
     rows = 0.7 * tint.mean() + 0.3 * tint + np.linspace(*rng.normal(0, 25, (2, 3)), SIDE * SCALE)
@@ -72,7 +72,7 @@ def _head(face: Face, au: np.ndarray, rng: np.random.Generator) -> None:
     face.paint(face.shadow * 0.7, *pair(0.55, wing), *nostrils, soft=0.5, lift=5)
 
 
-def _creases(face: Face, au: np.ndarray) -> None:
+def _creases(face: DrawnFace, au: np.ndarray) -> None:
     """Furrows that action units and age leave in the skin."""
     age, out, high = face.age**2, 2 * au[12] + 1.5 * au[20], 2.5 * max(au[1], au[2])
     brow = 0.4 * (au[1] + au[2]) * (0.5 + face.age) + 0.3 * age
@@ -100,7 +100,7 @@ def _creases(face: Face, au: np.ndarray) -> None:
         face.paint(face.shadow, *shapes, soft=0.7, inside=face.outline)
 
 
-def _eyes(face: Face, units: np.ndarray, rng: np.random.Generator) -> None:
+def _eyes(face: DrawnFace, units: np.ndarray, rng: np.random.Generator) -> None:
     """Eyes and brows, a little uneven."""
     whites, lids, lashes, lines, irises, brows = [], [], [], [], [], []
     for side in (-1, 1):
@@ -142,7 +142,7 @@ def _eyes(face: Face, units: np.ndarray, rng: np.random.Generator) -> None:
     face.paint(face.hair * 0.7, *brows, soft=0.5)
 
 
-def _mouth(face: Face, au: np.ndarray, rng: np.random.Generator) -> None:
+def _mouth(face: DrawnFace, au: np.ndarray, rng: np.random.Generator) -> None:
     u = np.linspace(-1, 1, 21)  # from corner to corner
     w = face.mouth + 5 * au[12] + 4.5 * au[20] + au[10] - 3.5 * au[26] * (1 - min(au[12], 1)) - 1.5 * au[23]
     corner = 20 - 6 * au[12] + 5.5 * au[15] + 1.5 * au[20] + 2 * au[26] + u * rng.normal(0, 0.5)
@@ -177,7 +177,7 @@ def _mouth(face: Face, au: np.ndarray, rng: np.random.Generator) -> None:
     face.paint(face.shadow * 0.4, (0.85, seam), *ends, soft=0.4, lift=3)
 
 
-def _hair_and_glasses(face: Face, rng: np.random.Generator) -> None:
+def _hair_and_glasses(face: DrawnFace, rng: np.random.Generator) -> None:
     w, thick, style, edge = face.width, rng.uniform(0.25, 0.85), rng.integers(4), rng.normal(-50, 2.5)
     if face.male and rng.random() < 0.35:
         moustache = stroke([(0, 14), (6, 13.5), (15, 17)], 4, (1, 1, 0.3))
@@ -217,7 +217,7 @@ def _hair_and_glasses(face: Face, rng: np.random.Generator) -> None:
         face.paint(np.full(3, rng.uniform(10, 90)), *sum(frame, []), lift=4)
 
 
-def _photograph(face: Face, rng: np.random.Generator) -> Image.Image:
+def _photograph(face: DrawnFace, rng: np.random.Generator) -> Image.Image:
     """Light from one side, colour cast, blur, noise, and at times no colour."""
     image = face.image.reduce(SCALE).filter(ImageFilter.BoxBlur(max(rng.normal(0, 0.9), 0)))
     angle, side = rng.normal(-1.57, 0.9), abs(rng.normal(0, 0.22))

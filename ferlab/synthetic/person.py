@@ -1,6 +1,6 @@
 """Somebody to draw: the build, the colours, the pose, and the picture that is painted on.
 
-face = Face(numpy.random.default_rng(0)); face.paint(face.skin, (1, oval(0, 0, 40, 45)))
+face = DrawnFace(numpy.random.default_rng(0)); face.paint(face.skin, (1, oval(0, 0, 40, 45)))
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ BUILD = {  # face pixels: mean and spread over people
 }
 
 
-class Face:
+class DrawnFace:
     """A person, a pose and the image; lengths in face pixels, (0, 0) between eyes and mouth, y down."""
 
     def __init__(self, rng: np.random.Generator) -> None:
