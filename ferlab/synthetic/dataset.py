@@ -1,7 +1,7 @@
 """Drawn faces in RAF-DB's Kaggle layout, so that the whole suite runs without RAF-DB.
 
 python -m ferlab.synthetic.dataset FOLDER                       # also --train 1600 --test 400 --seed 0
-python -m ferlab.synthetic.dataset docs/faces.png                # a sheet of them
+python -m ferlab.synthetic.dataset faces.png                     # a sheet of them
 """
 
 import argparse
