@@ -84,7 +84,8 @@ class RAFDBDataset(Dataset):
 
     def leave_out(self, names: set[str]) -> None:
         """Forget the images of these names, and count them in `repeated`."""
-        kept, counts = [i for i, name in enumerate(self.names) if name not in names], self.counts
+        counts = self.counts
+        kept = [i for i, name in enumerate(self.names) if name not in names]
         if len(kept) < len(self):
             self.repeated = len(self) - len(kept)
             self.names = [self.names[i] for i in kept]

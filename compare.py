@@ -8,6 +8,7 @@ python compare.py --format latex              # prints the tables instead
 import argparse
 import contextlib
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from ferlab.analysis.answer import answer, lacking
@@ -176,12 +177,10 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
         for section, group in zip(shown, groups):
             row += _cells(section, group) if group else [""] * 6
         rows.append(row)
-    for n in range(max(len(section.ensembles) for section in shown)):
-        label = " / ".join(dict.fromkeys(s.ensembles[n].label for s in shown if len(s.ensembles) > n))
-        row = [label, ""]
-        for section in shown:
-            there = len(section.ensembles) > n
-            scores = [section.score(section.ensembles[n], key) for key in HEADLINE] if there else ["", ""]
+    for ensembles in zip_longest(*(section.ensembles for section in shown)):
+        row = [" / ".join(dict.fromkeys(one.label for one in ensembles if one)), ""]
+        for section, one in zip(shown, ensembles):
+            scores = [section.score(one, key) for key in HEADLINE] if one else ["", ""]
             row += [*scores, "", "", "", ""]
         rows.append(row)
     caption = (

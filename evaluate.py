@@ -22,7 +22,7 @@ from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.transfer import Cell, write_page
 from ferlab.data.rafdb import SIDE, slug
 from ferlab.errors import UserError, command
-from ferlab.files import write_atomically
+from ferlab.files import write_atomically, write_text
 from ferlab.inference.predictor import find
 from ferlab.inference.transfer import NothingShared, SharedPredictions, shared_predictions
 from ferlab.options import INITIALISATIONS, Options, initialisation
@@ -99,7 +99,7 @@ def evaluate(
     write_atomically(folder / "confusion_matrix.png", draw)
     header, *rows = predictions_table(found.images, found.labels.tolist(), names, found.probabilities)
     for name, content in (("predictions.csv", to_csv(header, rows)), ("metrics.json", to_json(numbers))):
-        write_atomically(folder / name, lambda file: file.write(content.encode()))
+        write_text(folder / name, content)
     return numbers, found
 
 

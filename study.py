@@ -28,7 +28,7 @@ from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, number, typed
 from ferlab.data.layout import prefix
 from ferlab.errors import UserError, command
-from ferlab.files import write_atomically
+from ferlab.files import write_text
 from ferlab.options import Options
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
@@ -177,9 +177,8 @@ def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) 
         *(["imagenet"] if weights != "none" else []),
     ]
     argv += ["--name", "-".join([*words, f"seed{seed}"])]
-    for key in (
-        STUDIES[study].along if study in STUDIES else ()
-    ):  # as many steps, whatever the share of images
+    along = STUDIES[study].along if study in STUDIES else ()
+    for key in along:  # as many steps, whatever the share of images
         argv += [flag(key), f"{asked[key] / setting:g}"]
     output = Path(given.get("output", Options.output))
     if study == "sweep":
@@ -238,7 +237,7 @@ def _test_degraded(job: Job, interrupt: Interrupt) -> None:
         logits = evaluate(model, batches, check=check)["logits"]
         answers.append([names[i] for i in logits.argmax(1).tolist()])
     text = to_csv(["image", "label", *settings[1:]], list(zip(*answers)))
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ from ferlab import cli  # noqa: E402
 from ferlab.analysis.tables import Table, between  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
-from ferlab.files import write_atomically  # noqa: E402
+from ferlab.files import write_text  # noqa: E402
 from ferlab.inference import face_detection  # noqa: E402
 from ferlab.inference.predictor import find, probabilities  # noqa: E402
 from RAFDB_dataset import RAFDBDataset, open_source  # noqa: E402
@@ -250,8 +250,7 @@ def main() -> None:
         if not path.is_file():
             raise UserError(f"there is no {path}; run python benchmarks/alignment.py first.")
         readme = ROOT / "README.md"
-        text = between(readme, MARKS, markdown(json.loads(path.read_text())))
-        return write_atomically(readme, lambda file: file.write(text.encode()))
+        return write_text(readme, between(readme, MARKS, markdown(json.loads(path.read_text()))))
     torch.set_num_threads(1)
     source = open_source(options.data)
     model = models.load(find(options.model)) if options.model else None
@@ -271,7 +270,7 @@ def main() -> None:
     for name, detector in detectors.items():
         result[name] = measured(detector, own, faces, answer if model else None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(f"{json.dumps(result, indent=1)}\n".encode()))
+    write_text(path, f"{json.dumps(result, indent=1)}\n")
     print(markdown(result))
 
 

@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 from ferlab.analysis.tables import Table, between
-from ferlab.files import write_atomically
+from ferlab.files import write_text
 
 FOLDER = Path(__file__).parent
 
@@ -17,9 +17,9 @@ def record(name: str, results: dict, table: Table, folder: Path = FOLDER) -> Non
     """Write the table between <!-- NAME --> and <!-- /NAME --> in NOTES.md, and results/NAME.json."""
     notes, path = folder / "NOTES.md", folder / f"results/{name}.json"
     text = between(notes, (f"<!-- {name} -->", f"<!-- /{name} -->"), table.markdown())
-    write_atomically(notes, lambda file: file.write(text.encode()))
+    write_text(notes, text)
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, lambda file: file.write((json.dumps(results, indent=1) + "\n").encode()))
+    write_text(path, json.dumps(results, indent=1) + "\n")
 
 
 def machine(environment: dict) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ferlab.analysis.tables import Table, between
 from ferlab.errors import UserError
-from ferlab.files import write_atomically
+from ferlab.files import write_text
 from models import NAMES
 
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
@@ -69,7 +69,7 @@ def save(entry: dict, folder: Path) -> Path:
     entries[entry["model"] + (" compiled" if entry["compile"] else "")] = entry
     entries = dict(sorted(entries.items(), key=lambda item: (NAMES.index(item[1]["model"]), item[0])))
     text = json.dumps({"device": device, "models": entries}, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, text)
     return path
 
 
@@ -80,7 +80,7 @@ def write_readme(readme: Path, folder: Path) -> None:
         raise UserError(f"there are no results in {folder}; run python benchmarks/speed.py first.")
     tables = [_markdown(json.loads(path.read_text())) for path in files]
     text = between(readme, (BEGIN, END), "\n\n".join([*tables, MEANING]))
-    write_atomically(readme, lambda file: file.write(text.encode()))
+    write_text(readme, text)
 
 
 def _markdown(results: dict) -> str:

@@ -117,6 +117,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, advice:
         raise UserError(f"{path} could not be written ({reason}){kept}. {advice}", code=4) from None
 
 
+def write_text(path: Path, text: str) -> None:
+    """`write_atomically` of a text, in UTF-8."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed processes left half written in `folder`."""
     for path in folder.glob(".*.tmp"):

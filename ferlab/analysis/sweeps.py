@@ -11,7 +11,7 @@ from ferlab.analysis import records
 from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.tables import Table, number
 from ferlab.errors import UserError
-from ferlab.files import shown, write_atomically
+from ferlab.files import shown, write_text
 
 ABOUT = """\
 # Trials
@@ -52,7 +52,7 @@ def write_sweep(root: Path) -> list[Path]:
     parts = [_table(f"{model}, {data}", found) for (model, data), found in sorted(trials.items())]
     tables = "\n\n".join([*parts, *unused])
     page = root / "README.md"
-    write_atomically(page, lambda file: file.write(f"{ABOUT}\n\n{tables}\n".encode()))
+    write_text(page, f"{ABOUT}\n\n{tables}\n")
     print(tables, flush=True)
     return [page]
 
