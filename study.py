@@ -28,7 +28,7 @@ from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, number, typed
 from ferlab.data.layout import prefix
 from ferlab.errors import UserError, command
-from ferlab.files import write_text
+from ferlab.files import write_packed
 from ferlab.options import Options
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
@@ -207,6 +207,8 @@ def run(jobs: list[Job]) -> list[Job]:
                 for number, job in part:
                     if not job.finished and not train(job, jobs, f"[{number}/{len(jobs)}]", interrupt):
                         failed.append(job)
+                    if study in STUDIES and job.finished:
+                        _pack(job)
                     if study == "resolution" and job.finished:
                         _test_degraded(job, interrupt)
             finally:
@@ -220,11 +222,19 @@ def run(jobs: list[Job]) -> list[Job]:
     return failed
 
 
+def _pack(job: Job) -> None:
+    """Pack the predictions of a study's run: there are many, and a repository keeps them all."""
+    if (path := job.folder / "predictions.csv").exists():
+        write_packed(path, path.read_text())
+
+
 def _test_degraded(job: Job, interrupt: Interrupt) -> None:
     """Write what the run's model, trained at 100 pixels, answers to reduced test images."""
     settings, path = STUDIES["resolution"].settings, job.folder / DEGRADED
     checkpoint = job.folder / "best_model.pth"
-    if job.options.resolution != settings[0] or path.exists() or not checkpoint.exists():
+    if job.options.resolution != settings[0] or not checkpoint.exists():
+        return
+    if path.exists() or path.with_name(f"{DEGRADED}.gz").exists():
         return
     model, test = load(checkpoint), load_splits(job.options)[2]
     runtime = init_runtime(job.options.device, job.options.amp)
@@ -236,8 +246,7 @@ def _test_degraded(job: Job, interrupt: Interrupt) -> None:
         batches = Batches(test.images, test.labels, model.built["image_size"], runtime, resolution=pixels)
         logits = evaluate(model, batches, check=check)["logits"]
         answers.append([names[i] for i in logits.argmax(1).tolist()])
-    text = to_csv(["image", "label", *settings[1:]], list(zip(*answers)))
-    write_text(path, text)
+    write_packed(path, to_csv(["image", "label", *settings[1:]], list(zip(*answers))))
 
 
 if __name__ == "__main__":

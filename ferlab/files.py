@@ -7,6 +7,7 @@ with locked(Path("cache")): ...                      # other processes wait mean
 """
 
 import contextlib
+import gzip
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -120,6 +121,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object], *, advice:
 def write_text(path: Path, text: str) -> None:
     """`write_atomically` of a text, in UTF-8."""
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_packed(path: Path, text: str) -> None:
+    """`write_text` by gzip, to the same bytes every time, into a file of the same name and .gz; a plain one
+    that is there goes.
+    """
+    packed = gzip.compress(text.encode(), mtime=0)
+    write_atomically(path.with_name(f"{path.name}.gz"), lambda file: file.write(packed))
+    path.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Damaged and foreign files of a run: the run is left out and named in one sentence, the others are shown."""
 
+import gzip
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from ferlab.analysis.studies import write_page
 from ferlab.analysis.sweeps import write_sweep
 from ferlab.analysis.tables import between
 from ferlab.errors import UserError
+from ferlab.files import write_packed
 from ferlab.training import jobs
 from train_function import script_options
 
@@ -120,6 +122,25 @@ def test_a_file_that_is_too_large_is_not_read(two, monkeypatch):
     monkeypatch.setattr(records, "LIMIT", 1 << 20)
     with open(two / "ConvNet/seed1/predictions.csv", "ab") as file:
         file.truncate(2 << 20)
+    named(two, "predictions.csv has more than 1 MiB, which no run writes")
+
+
+def test_a_packed_file_counts_as_the_plain_one_and_its_damage_costs_its_own_run(two, monkeypatch):
+    path = two / "ConvNet/seed1/predictions.csv"
+    text, packed = path.read_text(), path.with_name("predictions.csv.gz")
+    plain = records.predictions(path.parent)
+    write_packed(path, text)
+    assert not path.exists() and gzip.decompress(packed.read_bytes()).decode() == text
+    again = records.predictions(path.parent)
+    assert again.images == plain.images and (again.probabilities == plain.probabilities).all()
+    assert not left_out(two)
+
+    whole = packed.read_bytes()
+    for damaged in (b"image,label", whole[:-9], whole[:30] + bytes([whole[30] ^ 255]) + whole[31:]):
+        packed.write_bytes(damaged)
+        named(two, "predictions.csv.gz is damaged")
+    packed.write_bytes(gzip.compress(b"0" * (3 << 20)))
+    monkeypatch.setattr(records, "LIMIT", 1 << 20)
     named(two, "predictions.csv has more than 1 MiB, which no run writes")
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import gzip
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from runs import make_run, spread
 import ferlab.training.run_folder
 import models
 import study
+from ferlab.analysis import records
 from ferlab.analysis.runs import collect
 from ferlab.analysis.studies import STUDIES, by_label, write_page
 from ferlab.data.layout import prefix
@@ -111,6 +113,35 @@ def test_the_time_left_by_hand(tmp_path):
     assert jobs.left([half, whole, other]) == "about 6 h 20 min left, not counting 10 epochs of ResNet18"
 
 
+def test_two_studies_share_the_run_that_is_the_same_in_both(tmp_path, capsys):
+    words = ["--output", str(tmp_path), "--epochs", "10"]
+    resolution, samples = (
+        study._job("ConvNet", 0, words, *which) for which in (("resolution", 100), ("samples", 1.0))
+    )
+    others = [
+        study._job("ConvNet", 0, words, "resolution", 64),
+        study._job("ConvNet", 1, words, "samples", 1.0),
+        study._job("ConvNet", 0, [*words, "--face-size", "224"], "resolution", 100),
+        study._job("ResNet18", 0, words, "samples", 1.0),
+    ]
+    same = study._job("ConvNet", 0, words, "balance", resolution.options.balance)
+    assert resolution.experiment == samples.experiment == same.experiment
+    assert len({job.experiment for job in [resolution, *others]}) == 5
+    make_run(tmp_path / "studies/resolution", name=resolution.folder.name, epochs=10, resolution=100)
+    assert jobs.left([resolution, samples, same]) == "about 0 min left"
+
+    assert study.run([resolution, samples, same]) == []
+    out = capsys.readouterr().out
+    assert f"[2/3] {samples.folder} is the same run as {resolution.folder}" in out
+    for job in (samples, same):
+        jobs.check(job)
+        assert (job.folder / "predictions.csv.gz").exists()
+    groups, left_out = collect(tmp_path / "studies/samples", script_options, varied=STUDIES["samples"].varied)
+    assert [group.first.numbers["run"] for group in groups] == ["1.0-epochs10-seed0"] and not left_out
+    assert groups[0].first.options["train_fraction"] == 1 and groups[0].first.options["resolution"] == 0
+    assert "| 100 % | 0 |" in (tmp_path / "studies/samples.md").read_text()
+
+
 def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:
     """Two runs of a script that does `body` instead of training."""
     script = tmp_path / "script.py"
@@ -176,14 +207,15 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, draw
 
     # a test at 100 pixels of the model that was trained at 100 gives its own predictions
     shrink(monkeypatch, "resolution", (100, 100))
-    (first / "degraded.csv").unlink()
+    (first / "degraded.csv.gz").unlink()
     words = ["--data", str(drawn), "--output", str(tmp_path), *FEW]
     job = study._job("ConvNet", 0, words, "resolution", 100)
     study._test_degraded(job, Interrupt())
-    with open(first / "degraded.csv") as degraded, open(first / "predictions.csv") as predictions:
-        for again, row in zip(csv.DictReader(degraded), csv.DictReader(predictions), strict=True):
-            assert (again["image"], again["label"]) == (row["image"], row["label"])
-            assert again["100"] == max(CLASS_NAMES, key=lambda name: float(row[name]))
+    with gzip.open(first / "degraded.csv.gz", "rt") as degraded:
+        answers = list(csv.DictReader(degraded))
+    found = records.predictions(first)
+    assert [row["image"] for row in answers] == found.images and not (first / "predictions.csv").exists()
+    assert [row["100"] for row in answers] == [CLASS_NAMES[i] for i in found.probabilities.argmax(1)]
 
     shrink(monkeypatch, "resolution", (100, 24))
     assert study.run([job, study._job("ConvNet", 0, words, "resolution", 24)]) == []

@@ -1,4 +1,5 @@
 """The files of a run's folder, read back: regular ones of bounded size only, each checked against its schema.
+A CSV may be packed by gzip, with .gz behind its name.
 
 options, numbers = records.options(folder), records.numbers(folder)
 rows, answers = records.log(folder), records.predictions(folder)
@@ -7,9 +8,11 @@ Each raises Unreadable, whose message names the file and what is wrong with it; 
 """
 
 import csv
+import gzip
 import io
 import json
 import math
+import zlib
 from pathlib import Path
 from types import NoneType
 from typing import NamedTuple
@@ -155,7 +158,7 @@ def _json(path: Path) -> dict:
 
 def _text(path: Path) -> str:
     try:
-        data = read_regular(path, limit=LIMIT + 1)
+        data = _read(path)
         if len(data) > LIMIT:
             raise Unreadable(f"{path.name} has more than {LIMIT >> 20} MiB, which no run writes")
         return data.decode("utf-8-sig")
@@ -165,6 +168,18 @@ def _text(path: Path) -> str:
         raise Unreadable(f"{path.name} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise Unreadable(f"{path.name} is not UTF-8 text") from None
+
+
+def _read(path: Path) -> bytes:
+    """The first LIMIT + 1 bytes of a file, or of what is packed in the file of the same name and .gz."""
+    try:
+        return read_regular(path, limit=LIMIT + 1)
+    except FileNotFoundError:
+        packed = read_regular(path.with_name(f"{path.name}.gz"), limit=LIMIT)
+    try:
+        return gzip.GzipFile(fileobj=io.BytesIO(packed)).read(LIMIT + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise Unreadable(f"{path.name}.gz is damaged: it cannot be unpacked") from None
 
 
 def _number(name: str, text: str) -> float:

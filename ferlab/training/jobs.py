@@ -6,6 +6,7 @@ check(job); train(job, [job], "[1/1]", interrupt); print(left([job]))
 
 import contextlib
 import ctypes
+import json
 import math
 import os
 import shlex
@@ -23,9 +24,12 @@ from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
 from ferlab.cli import flag
 from ferlab.data.layout import val_hash
+from ferlab.data.rafdb import SIDE
 from ferlab.errors import Stopped, UserError
-from ferlab.options import Options, public
+from ferlab.files import write_packed, write_text
+from ferlab.options import Options, names, public
 from ferlab.training.interrupt import Interrupt
+from ferlab.training.report import to_csv, to_json
 from ferlab.training.run_folder import run_path
 from models import ARCHITECTURES
 
@@ -43,6 +47,16 @@ class Job(NamedTuple):
     @property
     def folder(self) -> Path:
         return run_path(self.model, self.options)
+
+    @property
+    def experiment(self) -> tuple:
+        """What its numbers follow from: two jobs that agree in it are one run. To reduce faces to their own
+        size changes nothing.
+        """
+        asked = {key: getattr(self.options, key) for key in (*names("recipe", "run"), "data")}
+        if asked["resolution"] == (asked["face_size"] or SIDE):
+            asked["resolution"] = 0
+        return self.model, *asked.items()
 
     @property
     def finished(self) -> bool:
@@ -89,7 +103,14 @@ def _check_data(job: Job) -> None:
 
 
 def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
-    """Run the job's script to its end, showing how far it is; False where its numbers went bad."""
+    """Run the job's script to its end, showing how far it is; False where its numbers went bad. What is
+    finished as another of the `jobs` is copied.
+    """
+    same = [other for other in jobs if other.finished and other.experiment == job.experiment]
+    if same and not job.seconds:
+        _copy(same[0], job)
+        _show(f"{where} {job.folder} is the same run as {same[0].folder}", last=True)
+        return True
     mode = ["--resume"] if (job.folder / "last.pth").exists() else ["--overwrite"] if job.seconds else []
     title = f"{where} {job.model} {job.options.name}"
     with tempfile.TemporaryFile() as output:
@@ -128,6 +149,16 @@ def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
     return job.finished
 
 
+def _copy(finished: Job, job: Job) -> None:
+    """Give `job` the results of `finished`, which is the same run for another study."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    numbers = json.loads((finished.folder / "metrics.json").read_bytes())
+    write_text(job.folder / "options.json", to_json(public(vars(job.options))))
+    write_text(job.folder / "log.csv", (finished.folder / "log.csv").read_text())
+    write_packed(job.folder / "predictions.csv", to_csv(*records.table(finished.folder / "predictions.csv")))
+    write_text(job.folder / "metrics.json", to_json(numbers | {"run": job.folder.name}))
+
+
 def _die_along() -> Callable[[], object] | None:
     """What the child calls first on Linux: when this process is killed, it is to stop and save itself."""
     if sys.platform != "linux":
@@ -142,10 +173,14 @@ def left(jobs: list[Job]) -> str:
     """
     took: dict[tuple[str, float], list[float]] = {}
     missing: dict[tuple[str, float], int] = {}
+    done = {job.experiment for job in jobs if job.finished}
     for job in jobs:
         key, seconds = (job.model, job.options.train_fraction), job.seconds
         took.setdefault(key, []).extend(seconds)
-        missing[key] = missing.get(key, 0) + (0 if job.finished else job.options.epochs - len(seconds))
+        missing[key] = missing.get(key, 0)
+        if job.experiment not in done:
+            missing[key] += job.options.epochs - len(seconds)
+            done.add(job.experiment)
     known, unknown = 0.0, {}
     for (model, share), epochs in missing.items():
         others = [second / part for (name, part), found in took.items() if name == model for second in found]

@@ -25,7 +25,7 @@ RESUME = "Make room or choose another --output, then resume with --resume."
 
 FILES = (
     *("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth"),
-    *("curves.png", "confusion_matrix.png"),
+    *("curves.png", "confusion_matrix.png", "predictions.csv.gz", "degraded.csv.gz"),
 )
 
 
