@@ -185,11 +185,11 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
         rows.append(row)
     caption = (
         f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval; with one seed it covers the "
-        "test images only, not another training]; pixels and epochs of training; empty: not run. "
+        "test images only, not another training]; pixels and epochs of training; empty: not run. In bold: "
+        "points that the paired tests rank, with one seed as trained. "
         f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
-    lines = answer(shown, studies, short=True)
-    return "\n\n".join([Table(caption, header, rows).markdown(), "\n".join(lines)])
+    return "\n\n".join([Table(caption, header, rows).markdown(), "\n".join(answer(shown, studies))])
 
 
 def _cells(section: Section, group: Group) -> list[str]:

@@ -13,6 +13,7 @@ from ferlab.analysis import plots
 from ferlab.analysis.answer import answer
 from ferlab.analysis.pages import published
 from ferlab.analysis.runs import collect
+from ferlab.analysis.significance import METRICS
 from ferlab.errors import UserError
 from models import ARCHITECTURES, NAMES
 from train_function import script_options
@@ -111,9 +112,9 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
     )
     assert "better than ResNet18" not in said and "better than ConvNet" not in said
     assert "and is better than ViT-mod" in said
-    families, compute = answer([section(tmp_path)], {})[1:3]
-    assert "From scratch, the best of each on val: " in families and " against ViT-mod +" in families
-    assert "from the highest: in accuracy ConvNet " in compute
+    assert "The best of each family on val: " in said and " against ViT-mod +" in said
+    cost = answer([section(tmp_path)], {})[4]
+    assert cost.startswith("- **Cost.** ") and "from the highest: in accuracy ConvNet " in cost
 
 
 def test_the_answer_says_one_seed(tmp_path):
@@ -124,7 +125,7 @@ def test_the_answer_says_one_seed(tmp_path):
     assert (
         "ResNet18 is better as trained than ConvNet in accuracy and balanced accuracy. As trained: " in said
     )
-    assert answer([section(tmp_path)], {})[1].endswith("From scratch, no transformer has run yet.")
+    assert "family" not in said
 
 
 def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
@@ -138,20 +139,22 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     lines = answer([section(tmp_path)], {"resolution": groups})
     names = [line.split("**")[1] for line in lines]
     assert names == [
-        *("Architectures.", "Convolution or transformer.", "Training compute.", "Low resolution."),
-        *("Class imbalance.", "Few samples.", "Time.", "Not run."),
+        *("Architectures.", "Low resolution.", "Class imbalance.", "Few samples.", "Cost.", "Not run.")
     ]
     assert "From scratch only ConvNet has run, one seed: 100.0 % accuracy (balanced 100.0 %)." in lines[0]
-    assert "ConvNet, 2 seeds each: " in lines[3] and " with 100 pixels, " in lines[3]
-    assert "is better than 16 pixels in accuracy and balanced accuracy" in lines[3]
-    assert "does not differ significantly from 64 pixels" in lines[3]
-    short = answer([section(tmp_path)], {"resolution": groups}, short=True)[3]
-    assert "is better than 16 pixels" in short and "from 64 pixels" not in short
-    assert lines[4:6] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
-    assert (
-        lines[6] == "- **Time.** Minutes for one seed from scratch: ConvNet 10.0 on a chip, 2 threads, fp32."
+    by_pixels = {group.first.options["resolution"]: group for group in groups}
+    means = {n: [100 * group.values(key).mean() for key in METRICS] for n, group in by_pixels.items()}
+    gaps = {n: [f"{a - b:+.1f}".replace("-", "−") for a, b in zip(means[n], means[100])] for n in (64, 16)}
+    assert lines[1] == (
+        f"- **Low resolution.** ConvNet, 2 seeds each: {means[100][0]:.1f} % accuracy (balanced "
+        f"{means[100][1]:.1f} %) with 100 pixels; change in points with 64 pixels: {gaps[64][0]} "
+        f"({gaps[64][1]}), 16 pixels: **{gaps[16][0]}** (**{gaps[16][1]}**)."
     )
-    assert "low resolution with any model but ConvNet" in lines[7] and "few samples with any" in lines[7]
+    assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
+    assert (
+        lines[4] == "- **Cost.** Minutes for one seed from scratch: ConvNet 10.0 on a chip, 2 threads, fp32."
+    )
+    assert "low resolution with any model but ConvNet" in lines[5] and "few samples with any" in lines[5]
 
 
 def test_others_numbers_stand_at_the_end_of_the_page(tmp_path, monkeypatch, capsys):

@@ -28,25 +28,20 @@ PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the 
     ("not significant", False): "does not differ significantly from {}",
 }
 AS_TRAINED = "As trained: one of the two has one seed, which ranks these networks and not the architectures."
+RANKED = ("better", "better as trained")  # the conclusions that rank, in bold
 NOT_RUN = "not run yet."
 
 
-def answer(sections: Sequence[Section], studies: dict[str, list[Group]], *, short: bool = False) -> list[str]:
-    """One bullet each: architectures, families, compute, the three studies, time, and what is missing.
+def answer(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list[str]:
+    """One bullet each: architectures, the three studies, cost, and what is missing.
 
-    sections: of runs on RAF-DB; studies: their runs by the study's name. A short answer leaves out which
-    settings of a study could not be ranked.
+    sections: of runs on RAF-DB; studies: their runs by the study's name.
     """
-    sentences = {name: _study(name, studies.get(name, []), short=short) for name in STUDIES}
-    many = [section for section in sections if len(section.chosen) > 1]
-    lines = {
-        "Architectures": [_architectures(section) for section in sections],
-        "Convolution or transformer": [_families(section) for section in many],
-        "Training compute": [_cheapest(section) for section in many],
-    }
+    sentences = {name: _study(name, studies.get(name, [])) for name in STUDIES}
+    lines = {"Architectures": [text for section in sections for text in _architectures(section)]}
     for name in ("resolution", "balance", "samples"):
         lines[STUDIES[name].title] = [text for texts in sentences[name].values() for text in texts]
-    lines["Time"] = _time(sections)
+    lines["Cost"] = [text for section in sections for text in _cost(section)]
     lines["Not run"] = _missing(sections, sentences)
     return [
         f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
@@ -61,11 +56,11 @@ def lacking(sections: Sequence[Section]) -> dict[str, list[str]]:
     return {kind: [name for name in names if (kind, name) not in there] for kind, names in asked.items()}
 
 
-def _architectures(section: Section) -> str:
+def _architectures(section: Section) -> list[str]:
     models = section.chosen
     if len(models) == 1:
         [(label, group)] = models.items()
-        return f"{section.initialisation} only {label} has run{_seeds([group])}: {_scores(group)}."
+        return [f"{section.initialisation} only {label} has run{_seeds([group])}: {_scores(group)}."]
     highest, compared = {}, {}
     for metric, name in METRICS.items():
         best = _best(section, metric)
@@ -73,10 +68,12 @@ def _architectures(section: Section) -> str:
         compared[name] = f"{best} {_against(best, section.claims, metric, list(models))}"
     leading = [f"{label} with {listed(scores)}" for label, scores in highest.items()]
     trained = any(claim.conclusion == "better as trained" for claim in section.claims)
-    return (
-        f"{section.initialisation}{_seeds(list(models.values()))}, highest: {listed(leading)}. "
-        f"{_joined(compared)}.{f' {AS_TRAINED}' if trained else ''}"
-    )
+    return [
+        f"{section.initialisation}{_seeds(list(models.values()))}, highest: {listed(leading)}.",
+        f"{_joined(compared)}.",
+        *([AS_TRAINED] if trained else []),
+        *_families(section),
+    ]
 
 
 def _best(section: Section, metric: str) -> str:
@@ -84,30 +81,16 @@ def _best(section: Section, metric: str) -> str:
     return max(section.chosen, key=lambda label: section.chosen[label].values(metric).mean())
 
 
-def _against(
-    name: str,
-    claims: Sequence[Claim],
-    metric: str,
-    others: Sequence[str],
-    *,
-    short: bool = False,
-    show: str = "{}",
-) -> str:
+def _against(name: str, claims: Sequence[Claim], metric: str, others: Sequence[str]) -> str:
     """What the paired tests allow to say of `name` and those of `others` that it was compared with, in their
     order, one clause a kind.
-
-    short: only what is ranked.
     """
     found = defaultdict(list)
     for claim in claims:
-        ranked = claim.conclusion in ("better", "better as trained")
-        if claim.metric == metric and name in claim[1:3] and (ranked or not short):
+        if claim.metric == metric and name in claim[1:3]:
             higher = claim.first == name
             found[PHRASES[claim.conclusion, higher]].append(claim.second if higher else claim.first)
-    clauses = [
-        phrase.format(listed([show.format(other) for other in sorted(some, key=list(others).index)]))
-        for phrase, some in found.items()
-    ]
+    clauses = [phrase.format(listed(sorted(some, key=others.index))) for phrase, some in found.items()]
     return listed(clauses) if clauses else "is ranked with no other"
 
 
@@ -119,10 +102,10 @@ def _gap(name: str, other: str, claims: Sequence[Claim], metric: str) -> str:
     return points(-claim.difference, (-claim.high, -claim.low))
 
 
-def _cheapest(section: Section) -> str:
-    """The least training compute among the best and what does not differ significantly from it."""
+def _cost(section: Section) -> list[str]:
+    """The least training compute among the best and what does not differ significantly from it; minutes."""
     found = {}
-    for metric, name in METRICS.items():
+    for metric, name in METRICS.items() if len(section.chosen) > 1 else ():
         best = _best(section, metric)
         level = [best] + [
             label
@@ -133,14 +116,15 @@ def _cheapest(section: Section) -> str:
         label = min(level, key=lambda label: section.chosen[label].petaflops)
         gap = "" if label == best else f", {_gap(label, best, section.claims, metric)} points"
         costs = [f"{one} {number(section.chosen[one].petaflops)}" for one in dict.fromkeys([label, best])]
-        found[name] = f"{' against '.join(costs)} petaFLOPs{gap}"
+        found[name] = f"{' against '.join(costs)} petaFLOPs of training{gap}"
     each = "; ".join(f"in {name} {text}" for name, text in found.items())
-    return (
+    cheapest = (
         f"{section.initialisation}, the cheapest that does not differ significantly from the highest: {each}."
     )
+    return [*([cheapest] if found else []), *_minutes(section)]
 
 
-def _families(section: Section) -> str:
+def _families(section: Section) -> list[str]:
     """The best convolutional network on val against the best transformer on val, where both have run."""
     families: dict[bool, tuple[str, Group]] = {}
     for label, group in section.chosen.items():
@@ -148,13 +132,12 @@ def _families(section: Section) -> str:
         if kind not in families or group.val_macro_f1 > families[kind][1].val_macro_f1:
             families[kind] = label, group
     if len(families) < 2:
-        lacks = "transformer" if True in families else "convolutional network"
-        return f"{section.initialisation}, no {lacks} has run yet."
+        return []
     (ours, _), (other, _) = families[True], families[False]
-    gaps = [f"{_gap(ours, other, section.claims, metric)} in {name}" for metric, name in METRICS.items()]
-    return (
-        f"{section.initialisation}, the best of each on val: {ours} against {other} {listed(gaps)} (points)."
-    )
+    gaps = [
+        f"{_gap(ours, other, section.claims, metric)} points in {name}" for metric, name in METRICS.items()
+    ]
+    return [f"The best of each family on val: {ours} against {other} {listed(gaps)}."]
 
 
 def _joined(by_metric: dict[str, str]) -> str:
@@ -164,70 +147,55 @@ def _joined(by_metric: dict[str, str]) -> str:
     return "; ".join(f"in {name} {text}" for name, text in by_metric.items())
 
 
-def _study(name: str, found: list[Group], *, short: bool) -> dict[str, list[str]]:
+def _study(name: str, found: list[Group]) -> dict[str, list[str]]:
     """A sentence for each model and recipe that has finished runs on RAF-DB, by model."""
     study, clauses = STUDIES[name], defaultdict(list)
     groups = [group for group in found if group.data == NAME]
     for label, settings in by_label(study, groups).items():
         model = next(iter(settings.values())).model
-        clauses[model].append(_series(study, label, settings, short=short))
+        clauses[model].append(_series(study, label, settings))
     return dict(clauses)
 
 
-def _series(study: Study, label: str, settings: dict[object, Group], *, short: bool) -> str:
-    """The scores of a study's series: of all settings where they lie on an axis, else of the first and of the
-    best on val; and what the tests say of the first.
+def _series(study: Study, label: str, settings: dict[object, Group]) -> str:
+    """The scores of a study's first setting, how many points the others are above or below it, in bold where
+    the tests rank them; and the best on val, or what a network trained at 100 pixels makes of the fewest.
     """
-    first = next(iter(settings.values())).first
-    labels, classes = first.labels, len(first.class_names)
+    base, *others = (setting for setting in study.settings if setting in settings)
+    labels, classes = settings[base].first.labels, len(settings[base].first.class_names)
     cells = make_cells(study, label, settings)[0]
-    series = [cell for cell in cells if cell.line == label]
-    claims = tested(series, labels, classes=classes)[1]
-    ran = [setting for setting in study.settings if setting in settings]
-    show = "{} of the images" if study.option == "train_fraction" else "{}" if study.axis else "`{}`"
-    if study.axis:
-        pairs = [(cell.name, scores(cell.predicted, labels, classes=classes)) for cell in cells]
-        shown = [f"{_pair(found)} with {show.format(name)}" for name, found in pairs[: len(series)]]
-        shown += [f"{_pair(found)} with {name}" for name, found in pairs[len(series) :][-1:]]
-        values = f"accuracy (balanced), %: {', '.join(shown)}"
-    else:
-        best = max(ran, key=lambda setting: settings[setting].val_macro_f1)
-        shown = [
-            f"{_scores(settings[setting])} with {show.format(study.name(setting))}"
-            for setting in dict.fromkeys([ran[0], best])
-        ]
-        values = ", ".join(shown) + (", the best on val" if best != ran[0] else "")
-    base, names = study.name(study.settings[0]), [study.name(setting) for setting in study.settings]
-    clauses = {
-        name: f"{show.format(base)} {_against(base, claims, metric, names, short=short, show=show)}"
-        for metric, name in METRICS.items()
-    }
-    compared = _joined(clauses) if claims else "nothing to compare yet"
-    return f"{label}{_seeds(list(settings.values()))}: {values}; {compared}."
+    claims = tested([cell for cell in cells if cell.line == label], labels, classes=classes)[1]
+    ranked = {(claim.metric, *sorted(claim[1:3])) for claim in claims if claim.conclusion in RANKED}
+    found = []
+    for other in others:
+        gaps = []
+        for metric in METRICS:
+            means = (settings[setting].values(metric).mean() for setting in (other, base))
+            mark = "**" if (metric, *sorted(map(study.name, (base, other)))) in ranked else ""
+            gaps.append(f"{mark}{points(float(np.subtract(*means)))}{mark}")
+        found.append(f"{study.name(other)}: {gaps[0]} ({gaps[1]})")
+    text = f"{label}{_seeds(list(settings.values()))}: {_scores(settings[base])} with {study.name(base)}"
+    text += f"; change in points with {', '.join(found)}" if found else "; nothing to compare yet"
+    if not study.axis:
+        text += f"; best on val: {max(settings, key=lambda setting: settings[setting].val_macro_f1)}"
+    elif cells[-1].line != label:
+        degraded = scores(cells[-1].predicted, labels, classes=classes)
+        text += f"; {cells[-1].name}: {_scores(degraded)}"
+    return f"{text}."
 
 
-def _pair(numbers: dict) -> str:
-    """Accuracy and balanced accuracy of `significance.scores`, means over the seeds, in per cent."""
-    accuracy, balanced = (100 * numbers[key].mean() for key in HEADLINE)
-    return f"{accuracy:.1f} ({balanced:.1f})"
-
-
-def _time(sections: Sequence[Section]) -> list[str]:
-    """Training minutes of one seed, the median of those on one machine, by initialisation and by machine."""
-    texts = []
-    for section in sections:
-        places: dict[str, list[str]] = defaultdict(list)
-        for label, group in section.chosen.items():
-            by_machine = defaultdict(list)
-            for run in group.runs:
-                if seconds := run.numbers["cost"]["train_seconds"]:
-                    by_machine[machine(run)].append(seconds / 60)
-            for where, minutes in by_machine.items():
-                places[where].append(f"{label} {number(float(np.median(minutes)))}")
-        each = "; ".join(f"{', '.join(times)} on {where}" for where, times in places.items())
-        if places:
-            texts.append(f"minutes for one seed {section.initialisation}: {each}.")
-    return texts
+def _minutes(section: Section) -> list[str]:
+    """Training minutes of one seed, the median of those on one machine, by machine."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for label, group in section.chosen.items():
+        by_machine = defaultdict(list)
+        for run in group.runs:
+            if seconds := run.numbers["cost"]["train_seconds"]:
+                by_machine[machine(run)].append(seconds / 60)
+        for where, minutes in by_machine.items():
+            places[where].append(f"{label} {number(float(np.median(minutes)))}")
+    each = "; ".join(f"{', '.join(times)} on {where}" for where, times in places.items())
+    return [f"minutes for one seed {section.initialisation}: {each}."] if places else []
 
 
 def _missing(sections: Sequence[Section], sentences: dict[str, dict]) -> list[str]:
@@ -248,8 +216,10 @@ def _missing(sections: Sequence[Section], sentences: dict[str, dict]) -> list[st
     return [f"{'; '.join(gaps)}."] if gaps else ["nothing is missing."]
 
 
-def _scores(group: Group) -> str:
-    accuracy, balanced = (100 * group.values(key).mean() for key in HEADLINE)
+def _scores(found: Group | dict) -> str:
+    """Of a group, or of what `significance.scores` found; means over the seeds."""
+    values = found.values if isinstance(found, Group) else found.__getitem__
+    accuracy, balanced = (100 * values(key).mean() for key in HEADLINE)
     return f"{accuracy:.1f} % accuracy (balanced {balanced:.1f} %)"
 
 

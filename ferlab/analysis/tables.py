@@ -87,10 +87,12 @@ def percent(values: np.ndarray, interval: tuple[float, float] | None = None, *, 
     return text + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
 
 
-def points(difference: float, interval: tuple[float, float]) -> str:
-    """A difference of two shares in percentage points with its interval."""
-    low, high = (f"{100 * value:.1f}" for value in interval)
-    return f"{100 * difference:+.1f} [{low}, {high}]".replace("-", MINUS)
+def points(difference: float, interval: Sequence[float] = ()) -> str:
+    """A difference of two shares in percentage points, with its interval where one is given."""
+    text = f"{round(100 * difference, 1) + 0:+.1f}"
+    if interval:
+        text += f" [{', '.join(f'{100 * value:.1f}' for value in interval)}]"
+    return text.replace("-", MINUS)
 
 
 def p_text(p: float | None) -> str:
