@@ -1,7 +1,7 @@
 # make train   an environment in .venv, then ResNet18 on RAF-DB if it is here, else on drawn faces
 # make test    the same environment and the whole test suite, after ruff and mypy
 # make check   ruff, mypy, options, and one epoch of every script: a minute, for everyday work
-# make results every model and every study on RAF-DB, three seeds each; goes on where it was stopped
+# make results six models, three seeds each, and the studies of two, on RAF-DB; goes on where it was stopped
 # More options go in ARGS: make train ARGS="--epochs 20 --seed 1", make results ARGS="--clone ../campaign"
 
 PYTHON ?= python3

@@ -33,19 +33,20 @@ HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval], computed from each run's
 `predictions.csv`. Checkpoints are chosen on val (macro-F1); training evaluates the test set once, and
 `--flip` is an evaluation afterwards, which chooses nothing. The intervals resample test images and seeds,
-and in a paired test all models see the same images: McNemar's test and a paired bootstrap for accuracy, the
-bootstrap for balanced accuracy, Holm's correction over all pairs in both metrics; the intervals of
+and in a paired test all models see the same images: McNemar's test and a paired bootstrap for accuracy,
+the bootstrap for balanced accuracy, Holm's correction over all pairs in both metrics; the intervals of
 differences are not corrected. A model is called better only where the corrected p is below 0.05, the two
 intervals do not overlap, and both have two seeds or more; better as trained where one has a single seed,
-which ranks these networks and not the architectures; `significance.py` says how and why. Where a model has
+which ranks these networks and not the architectures; `significance.py` says how and why. In the answer,
+points in bold are ranked so; the others are not significant, or the intervals overlap. Where a model has
 several recipes, the one with the best val macro-F1 stands for it in tests and pictures. Brackets behind a
-name list the options that differ from the recipe of its script; such runs are not in the README's table. An
-ensemble takes the mean of the probabilities, by the temperature fitted on val where a run has one, first
-over a model's seeds, then over the models; its interval resamples test images only, and it is in no paired
-test. The models' own NLL and ECE are of the probabilities before a temperature is applied. Times, latencies
-and memory are of shared machines, which are named: do not compare those of two. Training compute counts
-three forward passes for an image, in proportion to the pixels of the epoch and to the share of patches that
-a ViT sees, which is an approximation."""
+name list the options that differ from the recipe of its script; such runs are not in the README's table.
+An ensemble takes the mean of the probabilities, by the temperature fitted on val where a run has one,
+first over a model's seeds, then over the models; its interval resamples test images only, and it is in no
+paired test. The models' own NLL and ECE are of the probabilities before a temperature is applied. Times,
+latencies and memory are of shared machines, which are named: do not compare those of two; that is why the
+picture shows training compute and not time. It counts three forward passes for an image, in proportion to
+the pixels of the epoch and to the share of patches that a ViT sees, which is an approximation."""
 ON_DRAWN = (
     "**These are drawn faces, not RAF-DB: the numbers show that everything works and say nothing else.**"
 )
@@ -185,8 +186,9 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
         rows.append(row)
     caption = (
         f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval; with one seed it covers the "
-        "test images only, not another training]; pixels and epochs of training; empty: not run. In bold: "
-        "points that the paired tests rank, with one seed as trained. "
+        "test images only, not another training]; pixels and epochs of training; empty: not run. "
+        "Points in bold: ranked by the paired tests, with one seed as trained; the others are not "
+        "significant, or their intervals overlap. "
         f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
     return "\n\n".join([Table(caption, header, rows).markdown(), "\n".join(answer(shown, studies))])

@@ -13,6 +13,7 @@ command is typed again.
 """
 
 import argparse
+import contextlib
 import os
 import shlex
 import subprocess
@@ -22,13 +23,14 @@ from itertools import groupby
 from pathlib import Path
 
 from evaluate import transfer
+from ferlab.analysis.records import LIMIT
 from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, number, typed
 from ferlab.data.layout import prefix
 from ferlab.errors import UserError, command
-from ferlab.files import write_packed
+from ferlab.files import read_regular, write_packed
 from ferlab.options import Options
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
@@ -117,7 +119,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> list[Job]:
             for name in args.models
             for setting in STUDIES[args.study].settings
         ]
-    names = sorted(args.models, key=NAMES.index)  # cheapest first
+    names = sorted(args.models, key=NAMES.index)  # small networks first
     jobs = [_job(name, seed, rest) for seed in args.seeds for name in names]
     return jobs + [
         _job(name, seed, ["--epochs", str(IN_DEPTH[name]), *rest], study, setting)
@@ -150,8 +152,17 @@ def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
     for key in ("data", "output"):
         value = given.get(key, getattr(Options, key))
         words += [flag(key), value if value == "synthetic" else str(Path(value).absolute())]
-    print(f"code of the clone in {folder}", flush=True)
+    ours, its = _head(HERE), _head(folder)
+    print(
+        f"code of the clone in {folder}, commit {its}" + (f", not {ours}" if ours != its else ""), flush=True
+    )
     os.execv(sys.executable, [sys.executable, str(folder / "study.py"), *words])
+
+
+def _head(folder: Path) -> str:
+    """The commit of a clone."""
+    words = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
 
 
 def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) -> Job:
@@ -224,8 +235,9 @@ def run(jobs: list[Job]) -> list[Job]:
 
 def _pack(job: Job) -> None:
     """Pack the predictions of a study's run: there are many, and a repository keeps them all."""
-    if (path := job.folder / "predictions.csv").exists():
-        write_packed(path, path.read_text())
+    for name in ("predictions.csv", DEGRADED):
+        with contextlib.suppress(OSError):  # what cannot be read is named on the page
+            write_packed(job.folder / name, read_regular(job.folder / name, limit=LIMIT))
 
 
 def _test_degraded(job: Job, interrupt: Interrupt) -> None:
@@ -234,7 +246,7 @@ def _test_degraded(job: Job, interrupt: Interrupt) -> None:
     checkpoint = job.folder / "best_model.pth"
     if job.options.resolution != settings[0] or not checkpoint.exists():
         return
-    if path.exists() or path.with_name(f"{DEGRADED}.gz").exists():
+    if path.with_name(f"{DEGRADED}.gz").exists():
         return
     model, test = load(checkpoint), load_splits(job.options)[2]
     runtime = init_runtime(job.options.device, job.options.amp)
@@ -246,7 +258,7 @@ def _test_degraded(job: Job, interrupt: Interrupt) -> None:
         batches = Batches(test.images, test.labels, model.built["image_size"], runtime, resolution=pixels)
         logits = evaluate(model, batches, check=check)["logits"]
         answers.append([names[i] for i in logits.argmax(1).tolist()])
-    write_packed(path, to_csv(["image", "label", *settings[1:]], list(zip(*answers))))
+    write_packed(path, to_csv(["image", "label", *settings[1:]], list(zip(*answers))).encode())
 
 
 if __name__ == "__main__":

@@ -123,11 +123,11 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def write_packed(path: Path, text: str) -> None:
-    """`write_text` by gzip, to the same bytes every time, into a file of the same name and .gz; a plain one
-    that is there goes.
+def write_packed(path: Path, data: bytes) -> None:
+    """Write what gzip makes of `data`, always the same bytes, into the file of this name with .gz, whole or
+    not at all; a plain one goes.
     """
-    packed = gzip.compress(text.encode(), mtime=0)
+    packed = gzip.compress(data, mtime=0)
     write_atomically(path.with_name(f"{path.name}.gz"), lambda file: file.write(packed))
     path.unlink(missing_ok=True)
 

@@ -147,14 +147,20 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     gaps = {n: [f"{a - b:+.1f}".replace("-", "−") for a, b in zip(means[n], means[100])] for n in (64, 16)}
     assert lines[1] == (
         f"- **Low resolution.** ConvNet, 2 seeds each: {means[100][0]:.1f} % accuracy (balanced "
-        f"{means[100][1]:.1f} %) with 100 pixels; change in points with 64 pixels: {gaps[64][0]} "
+        f"{means[100][1]:.1f} %) with faces of 100 pixels; change in points with 64 pixels: {gaps[64][0]} "
         f"({gaps[64][1]}), 16 pixels: **{gaps[16][0]}** (**{gaps[16][1]}**)."
     )
     assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
     assert (
         lines[4] == "- **Cost.** Minutes for one seed from scratch: ConvNet 10.0 on a chip, 2 threads, fp32."
     )
-    assert "low resolution with any model but ConvNet" in lines[5] and "few samples with any" in lines[5]
+    assert (
+        "low resolution with any model but ConvNet; low resolution of ConvNet with faces of 48 pixels, faces "
+        "of 32 pixels and faces of 24 pixels; " in lines[5]
+    )
+    alone = answer([section(tmp_path)], {"resolution": [by_pixels[64], by_pixels[16]]})[1]
+    assert alone.endswith("with faces of 64 pixels; not compared yet.")
+    assert "few samples with any" in lines[5]
 
 
 def test_others_numbers_stand_at_the_end_of_the_page(tmp_path, monkeypatch, capsys):

@@ -129,7 +129,7 @@ def test_a_packed_file_counts_as_the_plain_one_and_its_damage_costs_its_own_run(
     path = two / "ConvNet/seed1/predictions.csv"
     text, packed = path.read_text(), path.with_name("predictions.csv.gz")
     plain = records.predictions(path.parent)
-    write_packed(path, text)
+    write_packed(path, text.encode())
     assert not path.exists() and gzip.decompress(packed.read_bytes()).decode() == text
     again = records.predictions(path.parent)
     assert again.images == plain.images and (again.probabilities == plain.probabilities).all()

@@ -113,33 +113,81 @@ def test_the_time_left_by_hand(tmp_path):
     assert jobs.left([half, whole, other]) == "about 6 h 20 min left, not counting 10 epochs of ResNet18"
 
 
-def test_two_studies_share_the_run_that_is_the_same_in_both(tmp_path, capsys):
+def three(tmp_path, **changed) -> list[study.Job]:
+    """The jobs of ConvNet's 10 epochs that are one run in three studies; resolution's is finished."""
     words = ["--output", str(tmp_path), "--epochs", "10"]
-    resolution, samples = (
-        study._job("ConvNet", 0, words, *which) for which in (("resolution", 100), ("samples", 1.0))
+    strategy = script_options("ConvNet", []).balance
+    settings = {"resolution": 100, "samples": 1.0, "balance": strategy}
+    made = [study._job("ConvNet", 0, words, *setting) for setting in settings.items()]
+    make_run(
+        tmp_path / "studies/resolution", name=made[0].folder.name, epochs=10, **{"resolution": 100} | changed
     )
+    return made
+
+
+def test_studies_share_the_run_that_is_the_same_in_them(tmp_path, capsys):
+    resolution, samples, balance = made = three(tmp_path)
+    words = ["--output", str(tmp_path), "--epochs", "10"]
     others = [
         study._job("ConvNet", 0, words, "resolution", 64),
         study._job("ConvNet", 1, words, "samples", 1.0),
         study._job("ConvNet", 0, [*words, "--face-size", "224"], "resolution", 100),
+        study._job("ConvNet", 0, [*words, "--amp", "off"], "samples", 1.0),
         study._job("ResNet18", 0, words, "samples", 1.0),
     ]
-    same = study._job("ConvNet", 0, words, "balance", resolution.options.balance)
-    assert resolution.experiment == samples.experiment == same.experiment
-    assert len({job.experiment for job in [resolution, *others]}) == 5
-    make_run(tmp_path / "studies/resolution", name=resolution.folder.name, epochs=10, resolution=100)
-    assert jobs.left([resolution, samples, same]) == "about 0 min left"
+    assert resolution.experiment == samples.experiment == balance.experiment
+    assert len({job.experiment for job in [resolution, *others]}) == 6
+    assert jobs.left(made) == "about 0 min left"
 
-    assert study.run([resolution, samples, same]) == []
+    samples.folder.mkdir(parents=True)
+    (samples.folder / "log.csv").write_text(
+        (resolution.folder / "log.csv").read_text()
+    )  # of a copy cut short
+    assert study.run(made) == []
     out = capsys.readouterr().out
-    assert f"[2/3] {samples.folder} is the same run as {resolution.folder}" in out
-    for job in (samples, same):
+    assert f"[2/3] {samples.folder}: the same run as {resolution.folder}" in out
+    for job, changed in ((samples, {"resolution": 0}), (balance, {"resolution": 0})):
         jobs.check(job)
-        assert (job.folder / "predictions.csv.gz").exists()
+        assert sorted(path.name for path in job.folder.iterdir()) == [
+            *("log.csv", "metrics.json", "options.json", "predictions.csv.gz")
+        ]
+        numbers, options = records.numbers(job.folder), records.options(job.folder)
+        assert numbers["copied_from"] == f"resolution/ConvNet/{resolution.folder.name}"
+        assert options == {
+            **records.options(resolution.folder),
+            **changed,
+            "name": job.options.name,
+            "output": Path(job.options.output).name,
+        }
     groups, left_out = collect(tmp_path / "studies/samples", script_options, varied=STUDIES["samples"].varied)
-    assert [group.first.numbers["run"] for group in groups] == ["1.0-epochs10-seed0"] and not left_out
-    assert groups[0].first.options["train_fraction"] == 1 and groups[0].first.options["resolution"] == 0
+    assert [group.first.numbers["run"] for group in groups] == [samples.folder.name] and not left_out
     assert "| 100 % | 0 |" in (tmp_path / "studies/samples.md").read_text()
+
+
+@pytest.mark.parametrize("spoiled", ["precision", "metrics.json", "predictions.csv", "begun", "main run"])
+def test_what_is_no_twin_is_trained(tmp_path, monkeypatch, spoiled):
+    trained = []
+    monkeypatch.setattr(jobs.subprocess, "Popen", lambda argv, **_: trained.append(argv) or 1 / 0)
+    resolution, samples, _ = three(tmp_path, **({"amp": "off"} if spoiled == "precision" else {}))
+    if spoiled == "begun":
+        samples.folder.mkdir(parents=True)
+        (samples.folder / "last.pth").touch()
+    elif spoiled == "main run":
+        resolution = resolution._replace(study="")
+    elif spoiled != "precision":
+        (resolution.folder / spoiled).write_bytes(b"\xff")
+    with pytest.raises(ZeroDivisionError):
+        jobs.train(samples, [resolution, samples], "[2/2]", Interrupt())
+    assert len(trained) == 1 and not (samples.folder / "metrics.json").exists()
+
+
+def test_packing_takes_what_can_be_read(tmp_path):
+    job = three(tmp_path)[0]
+    (job.folder / "degraded.csv").mkdir()
+    text = (job.folder / "predictions.csv").read_bytes()
+    study._pack(job)
+    assert gzip.decompress((job.folder / "predictions.csv.gz").read_bytes()) == text
+    assert not (job.folder / "predictions.csv").exists() and (job.folder / "degraded.csv").is_dir()
 
 
 def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ferlab.analysis.pages import HEADLINE, Section, machine
-from ferlab.analysis.runs import Group
+from ferlab.analysis.runs import Group, Result
 from ferlab.analysis.significance import METRICS, Claim, listed, scores
-from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
+from ferlab.analysis.studies import STUDIES, Cell, Study, by_label, make_cells, tested
 from ferlab.analysis.tables import number, points
 from ferlab.data.rafdb import NAME
 from ferlab.options import INITIALISATIONS
@@ -42,7 +42,7 @@ def answer(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list
     for name in ("resolution", "balance", "samples"):
         lines[STUDIES[name].title] = [text for texts in sentences[name].values() for text in texts]
     lines["Cost"] = [text for section in sections for text in _cost(section)]
-    lines["Not run"] = _missing(sections, sentences)
+    lines["Not run"] = _missing(sections, studies)
     return [
         f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
         for question, texts in lines.items()
@@ -119,7 +119,8 @@ def _cost(section: Section) -> list[str]:
         found[name] = f"{' against '.join(costs)} petaFLOPs of training{gap}"
     each = "; ".join(f"in {name} {text}" for name, text in found.items())
     cheapest = (
-        f"{section.initialisation}, the cheapest that does not differ significantly from the highest: {each}."
+        f"{section.initialisation}, the cheapest that, corrected for all pairs, does not differ "
+        f"significantly from the highest: {each}."
     )
     return [*([cheapest] if found else []), *_minutes(section)]
 
@@ -158,30 +159,62 @@ def _study(name: str, found: list[Group]) -> dict[str, list[str]]:
 
 
 def _series(study: Study, label: str, settings: dict[object, Group]) -> str:
-    """The scores of a study's first setting, how many points the others are above or below it, in bold where
-    the tests rank them; and the best on val, or what a network trained at 100 pixels makes of the fewest.
+    """The scores of a study's first setting and how many points the others are above or below it, in bold
+    where the tests rank them; and the best on val, or what training at 100 pixels makes of the fewest.
     """
-    base, *others = (setting for setting in study.settings if setting in settings)
-    labels, classes = settings[base].first.labels, len(settings[base].first.class_names)
+    ran = [setting for setting in study.settings if setting in settings]
+    first = settings[ran[0]]
+    text = f"{label}{_seeds(list(settings.values()))}: {_scores(first)} with {_named(study, ran[0])}"
+    if ran[0] != study.settings[0] or len(ran) == 1:
+        return f"{text}; not compared yet."
     cells = make_cells(study, label, settings)[0]
-    claims = tested([cell for cell in cells if cell.line == label], labels, classes=classes)[1]
-    ranked = {(claim.metric, *sorted(claim[1:3])) for claim in claims if claim.conclusion in RANKED}
+    means, claims = _tested(cells, first.first)
     found = []
-    for other in others:
-        gaps = []
-        for metric in METRICS:
-            means = (settings[setting].values(metric).mean() for setting in (other, base))
-            mark = "**" if (metric, *sorted(map(study.name, (base, other)))) in ranked else ""
-            gaps.append(f"{mark}{points(float(np.subtract(*means)))}{mark}")
-        found.append(f"{study.name(other)}: {gaps[0]} ({gaps[1]})")
-    text = f"{label}{_seeds(list(settings.values()))}: {_scores(settings[base])} with {study.name(base)}"
-    text += f"; change in points with {', '.join(found)}" if found else "; nothing to compare yet"
+    for setting in ran[1:]:
+        short = study.name(setting) if study.axis else _named(study, setting)
+        found.append(f"{short}: {_change(study.name(setting), study.name(ran[0]), means, claims)}")
+    text += f"; change in points with {', '.join(found)}"
     if not study.axis:
-        text += f"; best on val: {max(settings, key=lambda setting: settings[setting].val_macro_f1)}"
-    elif cells[-1].line != label:
-        degraded = scores(cells[-1].predicted, labels, classes=classes)
-        text += f"; {cells[-1].name}: {_scores(degraded)}"
+        best = max(settings, key=lambda setting: settings[setting].val_macro_f1)
+        text += f"; best macro-F1 on val: {_named(study, best)}"
+    elif (last := cells[-1]).line != label:
+        change = _change(last.name, last.against, means, claims)
+        text += f"; trained at 100 instead of {last.against} and tested there: {change}"
     return f"{text}."
+
+
+def _named(study: Study, setting: object) -> str:
+    """A setting of a study, as it stands in a sentence."""
+    if study.option == "train_fraction":
+        return f"{study.name(setting)} of the images"
+    return f"faces of {study.name(setting)}" if study.axis else f"`{setting}`"
+
+
+def _tested(cells: Sequence[Cell], run: Result) -> tuple[dict[str, dict], list[Claim]]:
+    """The scores of the cells by their names, means over the seeds, and what the tests say of them."""
+    classes = len(run.class_names)
+    means = {
+        cell.name: {
+            metric: float(values.mean())
+            for metric, values in scores(cell.predicted, run.labels, classes=classes).items()
+            if metric in METRICS
+        }
+        for cell in cells
+    }
+    return means, tested(cells, run.labels, classes=classes)[1]
+
+
+def _change(name: str, base: str, means: dict[str, dict], claims: Sequence[Claim]) -> str:
+    """How many points `name` is above `base` in accuracy (balanced accuracy), in bold where ranked."""
+    shown = []
+    for metric in METRICS:
+        ranked = any(
+            claim.metric == metric and {name, base} == set(claim[1:3]) and claim.conclusion in RANKED
+            for claim in claims
+        )
+        mark = "**" if ranked else ""
+        shown.append(f"{mark}{points(means[name][metric] - means[base][metric])}{mark}")
+    return f"{shown[0]} ({shown[1]})"
 
 
 def _minutes(section: Section) -> list[str]:
@@ -198,7 +231,7 @@ def _minutes(section: Section) -> list[str]:
     return [f"minutes for one seed {section.initialisation}: {each}."] if places else []
 
 
-def _missing(sections: Sequence[Section], sentences: dict[str, dict]) -> list[str]:
+def _missing(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list[str]:
     run = {section.initialisation for section in sections}
     gaps = [
         f"{kind} {listed(names) if kind in run else 'any model'}"
@@ -206,20 +239,24 @@ def _missing(sections: Sequence[Section], sentences: dict[str, dict]) -> list[st
         if names
     ]
     for name, study in STUDIES.items():
-        rest = [model for model in NAMES if model not in sentences[name]]
-        run = [model for model in NAMES if model in sentences[name]]
-        if rest:
-            which = (
-                listed(rest) if len(rest) < len(run) else f"any model{f' but {listed(run)}' if run else ''}"
-            )
-            gaps.append(f"{study.title.lower()} with {which}")
+        ran: dict[str, set] = defaultdict(set)
+        for group in studies.get(name, []):
+            if group.data == NAME:
+                ran[group.model].add(group.first.options[study.option])
+        there = [model for model in NAMES if model in ran]
+        if len(there) < len(NAMES):
+            rest = [model for model in NAMES if model not in ran]
+            which = listed(rest) if len(rest) < len(there) else "any model"
+            but = f" but {listed(there)}" if there and which == "any model" else ""
+            gaps.append(f"{study.title.lower()} with {which}{but}")
+        for model in there:
+            if left := [_named(study, setting) for setting in study.settings if setting not in ran[model]]:
+                gaps.append(f"{study.title.lower()} of {model} with {listed(left)}")
     return [f"{'; '.join(gaps)}."] if gaps else ["nothing is missing."]
 
 
-def _scores(found: Group | dict) -> str:
-    """Of a group, or of what `significance.scores` found; means over the seeds."""
-    values = found.values if isinstance(found, Group) else found.__getitem__
-    accuracy, balanced = (100 * values(key).mean() for key in HEADLINE)
+def _scores(group: Group) -> str:
+    accuracy, balanced = (100 * group.values(key).mean() for key in HEADLINE)
     return f"{accuracy:.1f} % accuracy (balanced {balanced:.1f} %)"
 
 

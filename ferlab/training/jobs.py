@@ -6,7 +6,6 @@ check(job); train(job, [job], "[1/1]", interrupt); print(left([job]))
 
 import contextlib
 import ctypes
-import json
 import math
 import os
 import shlex
@@ -22,6 +21,7 @@ from typing import NamedTuple
 
 from ferlab.analysis import records
 from ferlab.analysis.runs import RECIPE
+from ferlab.analysis.studies import STUDIES
 from ferlab.cli import flag
 from ferlab.data.layout import val_hash
 from ferlab.data.rafdb import SIDE
@@ -33,6 +33,7 @@ from ferlab.training.report import to_csv, to_json
 from ferlab.training.run_folder import run_path
 from models import ARCHITECTURES
 
+SHARING = ("samples", "balance")  # a run of resolution keeps its own weights, for tests on reduced faces
 HERE = Path(__file__).resolve().parents[2]  # where the scripts are
 
 
@@ -103,13 +104,11 @@ def _check_data(job: Job) -> None:
 
 
 def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
-    """Run the job's script to its end, showing how far it is; False where its numbers went bad. What is
-    finished as another of the `jobs` is copied.
+    """Run the job's script to its end, showing how far it is; False where its numbers went bad. A run that is
+    finished for another study is copied.
     """
-    same = [other for other in jobs if other.finished and other.experiment == job.experiment]
-    if same and not job.seconds:
-        _copy(same[0], job)
-        _show(f"{where} {job.folder} is the same run as {same[0].folder}", last=True)
+    if same := _copied(job, jobs):
+        _show(f"{where} {job.folder}: the same run as {same.folder}", last=True)
         return True
     mode = ["--resume"] if (job.folder / "last.pth").exists() else ["--overwrite"] if job.seconds else []
     title = f"{where} {job.model} {job.options.name}"
@@ -149,14 +148,34 @@ def train(job: Job, jobs: list[Job], where: str, interrupt: Interrupt) -> bool:
     return job.finished
 
 
-def _copy(finished: Job, job: Job) -> None:
-    """Give `job` the results of `finished`, which is the same run for another study."""
+def _copied(job: Job, jobs: list[Job]) -> Job | None:
+    """The finished run of another study that is the same as `job`, which has its results now."""
+    if job.study in SHARING and not (job.folder / "last.pth").exists():
+        for other in jobs:
+            same = other.study in STUDIES and other.experiment == job.experiment
+            if same and other.finished and _copy(other, job):
+                return other
+    return None
+
+
+def _copy(finished: Job, job: Job) -> bool:
+    """Give `job` the results of `finished`; False where these cannot be read or are of another precision."""
+    try:
+        options, numbers = records.options(finished.folder), records.numbers(finished.folder)
+        log, predictions = (records.table(finished.folder / name) for name in ("log.csv", "predictions.csv"))
+    except records.Unreadable:
+        return False
+    wanted = public(vars(job.options))
+    if any(options.get(key, wanted[key]) != wanted[key] for key in names("run")):
+        return False
     job.folder.mkdir(parents=True, exist_ok=True)
-    numbers = json.loads((finished.folder / "metrics.json").read_bytes())
-    write_text(job.folder / "options.json", to_json(public(vars(job.options))))
-    write_text(job.folder / "log.csv", (finished.folder / "log.csv").read_text())
-    write_packed(job.folder / "predictions.csv", to_csv(*records.table(finished.folder / "predictions.csv")))
-    write_text(job.folder / "metrics.json", to_json(numbers | {"run": job.folder.name}))
+    numbers |= {"run": job.folder.name, "copied_from": "/".join(finished.folder.parts[-3:])}
+    ours = {key: wanted[key] for key in ("name", "output", *(study.option for study in STUDIES.values()))}
+    write_text(job.folder / "options.json", to_json(options | ours))
+    write_packed(job.folder / "predictions.csv", to_csv(*predictions).encode())
+    write_text(job.folder / "log.csv", to_csv(*log))
+    write_text(job.folder / "metrics.json", to_json(numbers))
+    return True
 
 
 def _die_along() -> Callable[[], object] | None:
@@ -173,14 +192,14 @@ def left(jobs: list[Job]) -> str:
     """
     took: dict[tuple[str, float], list[float]] = {}
     missing: dict[tuple[str, float], int] = {}
-    done = {job.experiment for job in jobs if job.finished}
+    done = {job.experiment for job in jobs if job.finished and job.study in STUDIES}
     for job in jobs:
         key, seconds = (job.model, job.options.train_fraction), job.seconds
         took.setdefault(key, []).extend(seconds)
         missing[key] = missing.get(key, 0)
-        if job.experiment not in done:
+        if not job.finished and not (job.study in SHARING and job.experiment in done):
             missing[key] += job.options.epochs - len(seconds)
-            done.add(job.experiment)
+            done |= {job.experiment} if job.study in STUDIES else set()
     known, unknown = 0.0, {}
     for (model, share), epochs in missing.items():
         others = [second / part for (name, part), found in took.items() if name == model for second in found]

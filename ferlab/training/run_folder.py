@@ -25,8 +25,9 @@ RESUME = "Make room or choose another --output, then resume with --resume."
 
 FILES = (
     *("options.json", "log.csv", "metrics.json", "predictions.csv", "best_model.pth", "last.pth"),
-    *("curves.png", "confusion_matrix.png", "predictions.csv.gz", "degraded.csv.gz"),
+    *("curves.png", "confusion_matrix.png"),
 )
+OF_STUDIES = ("predictions.csv.gz", "degraded.csv", "degraded.csv.gz")  # what study.py makes of a run
 
 
 class RunFolder:
@@ -64,7 +65,7 @@ class RunFolder:
         if not self.enabled:
             return
         try:
-            for name in ["metrics.json"] if resumed else FILES:
+            for name in ["metrics.json"] if resumed else (*FILES, *OF_STUDIES):
                 (self.path / name).unlink(missing_ok=True)
             if not resumed:
                 shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
