@@ -218,17 +218,21 @@ def _change(name: str, base: str, means: dict[str, dict], claims: Sequence[Claim
 
 
 def _minutes(section: Section) -> list[str]:
-    """Training minutes of one seed, the median of those on one machine, by machine."""
-    places: dict[str, list[str]] = defaultdict(list)
+    """Training minutes of one seed, the median of those on one machine, by machine, and their sum."""
+    places: dict[str, dict[str, float]] = defaultdict(dict)
     for label, group in section.chosen.items():
         by_machine = defaultdict(list)
         for run in group.runs:
             if seconds := run.numbers["cost"]["train_seconds"]:
                 by_machine[machine(run)].append(seconds / 60)
         for where, minutes in by_machine.items():
-            places[where].append(f"{label} {number(float(np.median(minutes)))}")
-    each = "; ".join(f"{', '.join(times)} on {where}" for where, times in places.items())
-    return [f"minutes for one seed {section.initialisation}: {each}."] if places else []
+            places[where][label] = float(np.median(minutes))
+    texts = []
+    for where, times in places.items():
+        each = ", ".join(f"{label} {number(minutes)}" for label, minutes in times.items())
+        together = f", together {number(sum(times.values()))}," if len(times) > 1 else ""
+        texts.append(f"{each}{together} on {where}")
+    return [f"minutes for one seed {section.initialisation}: {'; '.join(texts)}."] if texts else []
 
 
 def _missing(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list[str]:
