@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from ferlab.analysis.answer import answer, lacking
+from ferlab.analysis.answer import KEY, answer, lacking
 from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.overview import overview
 from ferlab.analysis.pages import HEADLINE, PICTURES, Section, costs, picture_name, png, published
@@ -30,23 +30,26 @@ PUBLISHED = Path(__file__).resolve().parent / "docs" / "published.csv"
 TITLE, ON = "# Results", " on "
 MARKS = "<!-- results -->", "<!-- /results -->"
 HOW = """\
-Numbers are per cent: mean ± standard deviation over the seeds [95 % interval], computed from each run's
-`predictions.csv`. Checkpoints are chosen on val (macro-F1); training evaluates the test set once, and
-`--flip` is an evaluation afterwards, which chooses nothing. The intervals resample test images and seeds,
-and in a paired test all models see the same images: McNemar's test and a paired bootstrap for accuracy,
-the bootstrap for balanced accuracy, Holm's correction over all pairs in both metrics; the intervals of
-differences are not corrected. A model is called better only where the corrected p is below 0.05, the two
-intervals do not overlap, and both have two seeds or more; better as trained where one has a single seed,
-which ranks these networks and not the architectures; `significance.py` says how and why. In the answer,
-points in bold are ranked so; the others are not significant, or the intervals overlap. Where a model has
-several recipes, the one with the best val macro-F1 stands for it in tests and pictures. Brackets behind a
-name list the options that differ from the recipe of its script; such runs are not in the README's table.
-An ensemble takes the mean of the probabilities, by the temperature fitted on val where a run has one,
-first over a model's seeds, then over the models; its interval resamples test images only, and it is in no
-paired test. The models' own NLL and ECE are of the probabilities before a temperature is applied. Times,
-latencies and memory are of shared machines, which are named: do not compare those of two; that is why the
-picture shows training compute and not time. It counts three forward passes for an image, in proportion to
-the pixels of the epoch and to the share of patches that a ViT sees, which is an approximation."""
+- Scores and ECE are per cent: mean ± standard deviation over the seeds [95 % interval], computed from each
+  run's `predictions.csv`.
+- Checkpoints are chosen on val (macro-F1); training evaluates the test set once, and `--flip` is an
+  evaluation afterwards, which chooses nothing.
+- The intervals resample test images and seeds, and in a paired test all models see the same images: McNemar's
+  test and a paired bootstrap for accuracy, the bootstrap for balanced accuracy, Holm's correction over all
+  pairs in both metrics; the intervals of differences are not corrected.
+- A model is called better only where the corrected p is below 0.05, the two intervals do not overlap, and
+  both have two seeds or more; better as trained where one has a single seed, which ranks these networks and
+  not the architectures; `significance.py` says how and why.
+- Where a model has several recipes, the one with the best val macro-F1 stands for it in tests and pictures.
+  Brackets behind a name list the options that differ from the recipe of its script; such runs are not in the
+  README's table.
+- An ensemble takes the mean of the probabilities, by the temperature fitted on val where a run has one, first
+  over a model's seeds, then over the models; its interval resamples test images only, and it is in no paired
+  test. The models' own NLL and ECE are of the probabilities before a temperature is applied.
+- Times, latencies and memory are of shared machines, which are named: do not compare times of two machines.
+  So the picture shows training compute and not time. It counts three forward passes for an image, in
+  proportion to the pixels of the epoch and to the share of patches that a ViT sees, which is an
+  approximation."""
 ON_DRAWN = (
     "**These are drawn faces, not RAF-DB: the numbers show that everything works and say nothing else.**"
 )
@@ -137,7 +140,7 @@ def pages(
             hollow = "; hollow: from ImageNet weights" if any(entry["hollow"] for entry in entries) else ""
             title = f"{data}, mean and 95 % interval{hollow}"
             files[picture] = png(overview, entries, title=title)
-            parts += ["## The answer", "\n".join(answer(found, studies))] if real else []
+            parts += ["## The answer", KEY, "\n".join(answer(found, studies))] if real else []
             parts += [ON_DRAWN] if kind == DRAWN else []
             parts += ["## How to read this", HOW, f"Test set: {data}."]
             if real and found[0].counts.tolist() != list(COUNTS["test"]):
@@ -170,7 +173,7 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
     header, rows = ["Model", "Parameters, M"], []
     for section in shown:
         header += [*(f"{SCORES[key]} {section.initialisation}, %" for key in HEADLINE)]
-        header += ["GFLOPs", "Pixels", "Epochs", "Seeds"]
+        header += ["GFLOPs", "Input, pixels", "Epochs", "Seeds"]
     for model in NAMES:
         groups = [section.best.get(model) for section in shown]
         known = next(filter(None, groups), None)
@@ -182,16 +185,14 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
         row = [" / ".join(dict.fromkeys(one.label for one in ensembles if one)), ""]
         for section, one in zip(shown, ensembles):
             scores = [section.score(one, key) for key in HEADLINE] if one else ["", ""]
-            row += [*scores, "", "", "", ""]
+            row += [*scores, "", "", "", one.seeds if one else ""]
         rows.append(row)
     caption = (
         f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval; with one seed it covers the "
-        "test images only, not another training]; pixels and epochs of training; empty: not run. "
-        "Points in bold: ranked by the paired tests, with one seed as trained; the others are not "
-        "significant, or their intervals overlap. "
+        "test images only, not another training]; empty row: not run; ensembles are in no test. "
         f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
-    return "\n\n".join([Table(caption, header, rows).markdown(), "\n".join(answer(shown, studies))])
+    return "\n\n".join([Table(caption, header, rows).markdown(), KEY, "\n".join(answer(shown, studies))])
 
 
 def _cells(section: Section, group: Group) -> list[str]:

@@ -13,7 +13,6 @@ command is typed again.
 """
 
 import argparse
-import contextlib
 import os
 import shlex
 import subprocess
@@ -23,14 +22,13 @@ from itertools import groupby
 from pathlib import Path
 
 from evaluate import transfer
-from ferlab.analysis.records import LIMIT
 from ferlab.analysis.runs import RECIPE
 from ferlab.analysis.studies import DEGRADED, STUDIES, write_page
 from ferlab.analysis.sweeps import combinations, write_sweep
 from ferlab.cli import flag, number, typed
 from ferlab.data.layout import prefix
 from ferlab.errors import UserError, command
-from ferlab.files import read_regular, write_packed
+from ferlab.files import write_packed
 from ferlab.options import Options
 from ferlab.training.batches import Batches
 from ferlab.training.interrupt import Interrupt
@@ -152,17 +150,10 @@ def _run_clone(args: argparse.Namespace, rest: list[str]) -> None:
     for key in ("data", "output"):
         value = given.get(key, getattr(Options, key))
         words += [flag(key), value if value == "synthetic" else str(Path(value).absolute())]
-    ours, its = _head(HERE), _head(folder)
-    print(
-        f"code of the clone in {folder}, commit {its}" + (f", not {ours}" if ours != its else ""), flush=True
-    )
+    head = ["git", "-C", str(folder), "log", "-1", "--format=%h %s"]
+    commit = subprocess.run(head, capture_output=True, text=True).stdout.strip()
+    print(f"code of the clone in {folder}: {commit}", flush=True)
     os.execv(sys.executable, [sys.executable, str(folder / "study.py"), *words])
-
-
-def _head(folder: Path) -> str:
-    """The commit of a clone."""
-    words = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
-    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
 
 
 def _job(model: str, seed: int, rest: list[str], study: str = "", setting=None) -> Job:
@@ -235,9 +226,9 @@ def run(jobs: list[Job]) -> list[Job]:
 
 def _pack(job: Job) -> None:
     """Pack the predictions of a study's run: there are many, and a repository keeps them all."""
-    for name in ("predictions.csv", DEGRADED):
-        with contextlib.suppress(OSError):  # what cannot be read is named on the page
-            write_packed(job.folder / name, read_regular(job.folder / name, limit=LIMIT))
+    for path in (job.folder / "predictions.csv", job.folder / DEGRADED):
+        if path.is_file():
+            write_packed(path, path.read_bytes())
 
 
 def _test_degraded(job: Job, interrupt: Interrupt) -> None:

@@ -42,7 +42,7 @@ class Architecture:
         return bool(self.maps)
 
 
-# by the GFLOPs of their recipes from scratch, ViTs last; Okabe and Ito's colours, told apart by everybody
+# cheapest first, by GFLOPs of the recipes from scratch; Okabe and Ito's colours, told apart by everybody
 ARCHITECTURES = {
     "ConvNet": Architecture(convnet, "train_ConvNet.py", 100, "#0072B2", "o", maps="features", smallest=22),
     "GoogLeNet": Architecture(

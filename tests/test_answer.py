@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +15,11 @@ from ferlab.analysis.answer import answer
 from ferlab.analysis.pages import published
 from ferlab.analysis.runs import collect
 from ferlab.analysis.significance import METRICS
+from ferlab.analysis.studies import STUDIES
+from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
+from ferlab.files import write_packed
+from ferlab.training.report import to_csv
 from models import ARCHITECTURES, NAMES
 from train_function import script_options
 
@@ -112,9 +117,10 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
     )
     assert "better than ResNet18" not in said and "better than ConvNet" not in said
     assert "and is better than ViT-mod" in said
-    assert "The best of each family on val: " in said and " against ViT-mod +" in said
+    assert "The best of each family on val, " in said and " minus ViT-mod: +" in said
     cost = answer([section(tmp_path)], {})[4]
-    assert cost.startswith("- **Cost.** ") and "from the highest: in accuracy ConvNet " in cost
+    assert cost.startswith("- **Cost.** ") and "not told from the highest score: ConvNet with " in cost
+    assert "ConvNet 10.0, ResNet18 10.0, ViT-mod 10.0, these 3 together 30.0, on a chip" in cost
 
 
 def test_the_answer_says_one_seed(tmp_path):
@@ -147,20 +153,41 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     gaps = {n: [f"{a - b:+.1f}".replace("-", "−") for a, b in zip(means[n], means[100])] for n in (64, 16)}
     assert lines[1] == (
         f"- **Low resolution.** ConvNet, 2 seeds each: {means[100][0]:.1f} % accuracy (balanced "
-        f"{means[100][1]:.1f} %) with faces of 100 pixels; change in points with 64 pixels: {gaps[64][0]} "
-        f"({gaps[64][1]}), 16 pixels: **{gaps[16][0]}** (**{gaps[16][1]}**)."
+        f"{means[100][1]:.1f} %) with faces of 100 pixels; points of accuracy (balanced accuracy) gained "
+        f"with 64 pixels: {gaps[64][0]} ({gaps[64][1]}), 16 pixels: **{gaps[16][0]}** (**{gaps[16][1]}**)."
     )
     assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
     assert (
         lines[4] == "- **Cost.** Minutes for one seed from scratch: ConvNet 10.0 on a chip, 2 threads, fp32."
     )
     assert (
-        "low resolution with any model but ConvNet; low resolution of ConvNet with faces of 48 pixels, faces "
-        "of 32 pixels and faces of 24 pixels; " in lines[5]
+        "low resolution with any model but ConvNet; low resolution of ConvNet with 48 pixels, "
+        "32 pixels and 24 pixels; " in lines[5]
     )
     alone = answer([section(tmp_path)], {"resolution": [by_pixels[64], by_pixels[16]]})[1]
     assert alone.endswith("with faces of 64 pixels; not compared yet.")
     assert "few samples with any" in lines[5]
+
+
+def test_the_answer_on_faces_that_training_did_not_see(tmp_path):
+    """At 16 pixels, what was trained at 100 is always wrong, what was trained at 16 right on 53 of 70."""
+    make_run(tmp_path)
+    root = tmp_path / "studies" / "resolution"
+    for pixels, wrong in ((100, 0), (64, 0), (16, 17)):
+        folder = make_run(root, name=f"{pixels}", resolution=pixels, predicted=spread(wrong))
+    names = [CLASS_NAMES[i] for i in (np.arange(70) + 1) % 7]
+    rows = [[f"test_{i:04d}", CLASS_NAMES[(i - 1) % 7], *[names[i - 1]] * 5] for i in range(1, 71)]
+    header = ["image", "label", *STUDIES["resolution"].settings[1:]]
+    write_packed(root / "ConvNet/100/degraded.csv", to_csv(header, rows).encode())
+
+    def said() -> str:
+        groups = collect(root, script_options, varied=["resolution"])[0]
+        return answer([section(tmp_path)], {"resolution": groups})[1]
+
+    change = f"{-100 * 53 / 70:.1f}".replace("-", "−")
+    assert f"; at 16 pixels, training at 100 instead changes that by **{change}** (**{change}**)." in said()
+    shutil.rmtree(folder)
+    assert said().endswith("64 pixels: +0.0 (+0.0).")
 
 
 def test_others_numbers_stand_at_the_end_of_the_page(tmp_path, monkeypatch, capsys):

@@ -93,6 +93,16 @@ def test_cost_of_a_known_network():
     assert cost["latency_ms"] > 0 and cost["images_per_second"] > 0
 
 
+def test_the_cost_of_a_transformer_has_its_attention():
+    tokens, width, blocks = 5, 768, 12
+    block = 2 * tokens * width * (3 + 1 + 4 + 4) * width + 2 * 2 * tokens**2 * width
+    patches, head = 2 * (tokens - 1) * 300 * width, 2 * width * 7
+    cost = metrics.cost(
+        models.build("ViT-mod", image_size=20), 20, runtime=Runtime(torch.device("cpu"), None)
+    )
+    assert cost["gflops"] * 1e9 == pytest.approx(blocks * block + head + patches, rel=1e-9)
+
+
 def test_resnet18_costs_what_the_papers_say():
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():

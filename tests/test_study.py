@@ -113,83 +113,6 @@ def test_the_time_left_by_hand(tmp_path):
     assert jobs.left([half, whole, other]) == "about 6 h 20 min left, not counting 10 epochs of ResNet18"
 
 
-def three(tmp_path, **changed) -> list[study.Job]:
-    """The jobs of ConvNet's 10 epochs that are one run in three studies; resolution's is finished."""
-    words = ["--output", str(tmp_path), "--epochs", "10"]
-    strategy = script_options("ConvNet", []).balance
-    settings = {"resolution": 100, "samples": 1.0, "balance": strategy}
-    made = [study._job("ConvNet", 0, words, *setting) for setting in settings.items()]
-    make_run(
-        tmp_path / "studies/resolution", name=made[0].folder.name, epochs=10, **{"resolution": 100} | changed
-    )
-    return made
-
-
-def test_studies_share_the_run_that_is_the_same_in_them(tmp_path, capsys):
-    resolution, samples, balance = made = three(tmp_path)
-    words = ["--output", str(tmp_path), "--epochs", "10"]
-    others = [
-        study._job("ConvNet", 0, words, "resolution", 64),
-        study._job("ConvNet", 1, words, "samples", 1.0),
-        study._job("ConvNet", 0, [*words, "--face-size", "224"], "resolution", 100),
-        study._job("ConvNet", 0, [*words, "--amp", "off"], "samples", 1.0),
-        study._job("ResNet18", 0, words, "samples", 1.0),
-    ]
-    assert resolution.experiment == samples.experiment == balance.experiment
-    assert len({job.experiment for job in [resolution, *others]}) == 6
-    assert jobs.left(made) == "about 0 min left"
-
-    samples.folder.mkdir(parents=True)
-    (samples.folder / "log.csv").write_text(
-        (resolution.folder / "log.csv").read_text()
-    )  # of a copy cut short
-    assert study.run(made) == []
-    out = capsys.readouterr().out
-    assert f"[2/3] {samples.folder}: the same run as {resolution.folder}" in out
-    for job, changed in ((samples, {"resolution": 0}), (balance, {"resolution": 0})):
-        jobs.check(job)
-        assert sorted(path.name for path in job.folder.iterdir()) == [
-            *("log.csv", "metrics.json", "options.json", "predictions.csv.gz")
-        ]
-        numbers, options = records.numbers(job.folder), records.options(job.folder)
-        assert numbers["copied_from"] == f"resolution/ConvNet/{resolution.folder.name}"
-        assert options == {
-            **records.options(resolution.folder),
-            **changed,
-            "name": job.options.name,
-            "output": Path(job.options.output).name,
-        }
-    groups, left_out = collect(tmp_path / "studies/samples", script_options, varied=STUDIES["samples"].varied)
-    assert [group.first.numbers["run"] for group in groups] == [samples.folder.name] and not left_out
-    assert "| 100 % | 0 |" in (tmp_path / "studies/samples.md").read_text()
-
-
-@pytest.mark.parametrize("spoiled", ["precision", "metrics.json", "predictions.csv", "begun", "main run"])
-def test_what_is_no_twin_is_trained(tmp_path, monkeypatch, spoiled):
-    trained = []
-    monkeypatch.setattr(jobs.subprocess, "Popen", lambda argv, **_: trained.append(argv) or 1 / 0)
-    resolution, samples, _ = three(tmp_path, **({"amp": "off"} if spoiled == "precision" else {}))
-    if spoiled == "begun":
-        samples.folder.mkdir(parents=True)
-        (samples.folder / "last.pth").touch()
-    elif spoiled == "main run":
-        resolution = resolution._replace(study="")
-    elif spoiled != "precision":
-        (resolution.folder / spoiled).write_bytes(b"\xff")
-    with pytest.raises(ZeroDivisionError):
-        jobs.train(samples, [resolution, samples], "[2/2]", Interrupt())
-    assert len(trained) == 1 and not (samples.folder / "metrics.json").exists()
-
-
-def test_packing_takes_what_can_be_read(tmp_path):
-    job = three(tmp_path)[0]
-    (job.folder / "degraded.csv").mkdir()
-    text = (job.folder / "predictions.csv").read_bytes()
-    study._pack(job)
-    assert gzip.decompress((job.folder / "predictions.csv.gz").read_bytes()) == text
-    assert not (job.folder / "predictions.csv").exists() and (job.folder / "degraded.csv").is_dir()
-
-
 def stub(tmp_path, monkeypatch, body: str) -> list[study.Job]:
     """Two runs of a script that does `body` instead of training."""
     script = tmp_path / "script.py"
@@ -323,9 +246,9 @@ def test_runs_of_other_schedules_are_series_of_their_own(tmp_path):
         make_run(tmp_path / "samples", name=f"{name}-seed0", **more)
     groups = collect(tmp_path / "samples", script_options, varied=STUDIES["samples"].varied)[0]
     assert sorted(by_label(STUDIES["samples"], groups)) == [
-        "ConvNet, steps of 20 epochs of all images",
-        "ConvNet, steps of 60 epochs of all images",
-        "ConvNet, steps of 60 epochs of all images, warmup epochs 1",
+        "ConvNet, as many steps as 20 epochs of all images",
+        "ConvNet, as many steps as 60 epochs of all images",
+        "ConvNet, as many steps as 60 epochs of all images, warmup epochs 1",
     ]
 
 
@@ -337,7 +260,7 @@ def test_few_samples_stand_in_the_studys_order(tmp_path):
         numbers["train_hash"] = str(share)  # as it is: other images, another hash
         (folder / "metrics.json").write_text(json.dumps(numbers))
     page = write_page("samples", tmp_path, script_options)[0]
-    table = rows(page, "ConvNet, steps of 60 epochs of all images")
+    table = rows(page, "ConvNet, as many steps as 60 epochs of all images")
     assert list(table) == ["100 %", "50 %", "25 %", "10 %", "5 %"]
     assert [bool(row[0]) for row in table.values()] == [True, False, True, False, True]
 

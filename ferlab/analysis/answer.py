@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ferlab.analysis.pages import HEADLINE, Section, machine
-from ferlab.analysis.runs import Group, Result
-from ferlab.analysis.significance import METRICS, Claim, listed, scores
-from ferlab.analysis.studies import STUDIES, Cell, Study, by_label, make_cells, tested
+from ferlab.analysis.runs import Group
+from ferlab.analysis.significance import METRICS, Claim, listed
+from ferlab.analysis.studies import STUDIES, Study, by_label, make_cells, tested
 from ferlab.analysis.tables import number, points
 from ferlab.data.rafdb import NAME
 from ferlab.options import INITIALISATIONS
@@ -28,7 +28,12 @@ PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the 
     ("not significant", False): "does not differ significantly from {}",
 }
 AS_TRAINED = "As trained: one of the two has one seed, which ranks these networks and not the architectures."
-RANKED = ("better", "better as trained")  # the conclusions that rank, in bold
+MARKS = {"better": "**", "better as trained": "**", "overlap": "*"}  # of points, by a claim's conclusion
+KEY = (
+    "**Bold** points: ranked by the paired tests, with one seed these networks only; *italic* ones: the "
+    "tests see a difference, but the intervals overlap; the others are not significant. Studies have shorter "
+    "schedules than the table: compare within a series only."
+)
 NOT_RUN = "not run yet."
 
 
@@ -37,10 +42,11 @@ def answer(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list
 
     sections: of runs on RAF-DB; studies: their runs by the study's name.
     """
-    sentences = {name: _study(name, studies.get(name, [])) for name in STUDIES}
     lines = {"Architectures": [text for section in sections for text in _architectures(section)]}
     for name in ("resolution", "balance", "samples"):
-        lines[STUDIES[name].title] = [text for texts in sentences[name].values() for text in texts]
+        groups = [group for group in studies.get(name, []) if group.data == NAME]
+        series = by_label(STUDIES[name], groups).items()
+        lines[STUDIES[name].title] = [_series(STUDIES[name], label, settings) for label, settings in series]
     lines["Cost"] = [text for section in sections for text in _cost(section)]
     lines["Not run"] = _missing(sections, studies)
     return [
@@ -67,11 +73,11 @@ def _architectures(section: Section) -> list[str]:
         highest.setdefault(best, []).append(f"{100 * models[best].values(metric).mean():.1f} % {name}")
         compared[name] = f"{best} {_against(best, section.claims, metric, list(models))}"
     leading = [f"{label} with {listed(scores)}" for label, scores in highest.items()]
-    trained = any(claim.conclusion == "better as trained" for claim in section.claims)
+    ranking = _joined(compared)
     return [
         f"{section.initialisation}{_seeds(list(models.values()))}, highest: {listed(leading)}.",
-        f"{_joined(compared)}.",
-        *([AS_TRAINED] if trained else []),
+        f"{ranking}.",
+        *([AS_TRAINED] if "as trained" in ranking else []),
         *_families(section),
     ]
 
@@ -104,7 +110,7 @@ def _gap(name: str, other: str, claims: Sequence[Claim], metric: str) -> str:
 
 def _cost(section: Section) -> list[str]:
     """The least training compute among the best and what does not differ significantly from it; minutes."""
-    found = {}
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for metric, name in METRICS.items() if len(section.chosen) > 1 else ():
         best = _best(section, metric)
         level = [best] + [
@@ -114,15 +120,17 @@ def _cost(section: Section) -> list[str]:
             for label in claim[1:3]
         ]
         label = min(level, key=lambda label: section.chosen[label].petaflops)
-        gap = "" if label == best else f", {_gap(label, best, section.claims, metric)} points"
-        costs = [f"{one} {number(section.chosen[one].petaflops)}" for one in dict.fromkeys([label, best])]
-        found[name] = f"{' against '.join(costs)} petaFLOPs of training{gap}"
-    each = "; ".join(f"in {name} {text}" for name, text in found.items())
-    cheapest = (
-        f"{section.initialisation}, the cheapest that, corrected for all pairs, does not differ "
-        f"significantly from the highest: {each}."
+        gap = "the highest" if label == best else f"{_gap(label, best, section.claims, metric)} points"
+        found[label, best].append(f"{gap} in {name}")
+    cheapest = []
+    for (label, best), gaps in found.items():
+        ours, its = (f"{number(section.chosen[one].petaflops)} petaFLOPs" for one in (label, best))
+        than = "" if label == best else f" against {best} with {its}"
+        cheapest.append(f"{label} with {ours}{than}, {listed(gaps)}")
+    beginning = (
+        f"{section.initialisation}, the least training compute that is not told from the highest score: "
     )
-    return [*([cheapest] if found else []), *_minutes(section)]
+    return [*([f"{beginning}{'; '.join(cheapest)}."] if cheapest else []), *_minutes(section)]
 
 
 def _families(section: Section) -> list[str]:
@@ -138,7 +146,7 @@ def _families(section: Section) -> list[str]:
     gaps = [
         f"{_gap(ours, other, section.claims, metric)} points in {name}" for metric, name in METRICS.items()
     ]
-    return [f"The best of each family on val: {ours} against {other} {listed(gaps)}."]
+    return [f"The best of each family on val, {ours} minus {other}: {listed(gaps)}."]
 
 
 def _joined(by_metric: dict[str, str]) -> str:
@@ -148,72 +156,39 @@ def _joined(by_metric: dict[str, str]) -> str:
     return "; ".join(f"in {name} {text}" for name, text in by_metric.items())
 
 
-def _study(name: str, found: list[Group]) -> dict[str, list[str]]:
-    """A sentence for each model and recipe that has finished runs on RAF-DB, by model."""
-    study, clauses = STUDIES[name], defaultdict(list)
-    groups = [group for group in found if group.data == NAME]
-    for label, settings in by_label(study, groups).items():
-        model = next(iter(settings.values())).model
-        clauses[model].append(_series(study, label, settings))
-    return dict(clauses)
-
-
 def _series(study: Study, label: str, settings: dict[object, Group]) -> str:
-    """The scores of a study's first setting and how many points the others are above or below it, in bold
-    where the tests rank them; and the best on val, or what training at 100 pixels makes of the fewest.
+    """The scores of a study's first setting and how many points the others are above or below it; and the
+    best on val, or what training at 100 pixels makes of the fewest.
     """
     ran = [setting for setting in study.settings if setting in settings]
-    first = settings[ran[0]]
-    text = f"{label}{_seeds(list(settings.values()))}: {_scores(first)} with {_named(study, ran[0])}"
+    base, first = study.name(ran[0]), settings[ran[0]]
+    text = f"{label}{_seeds(list(settings.values()))}: {_scores(first)} with {study.said.format(base)}"
     if ran[0] != study.settings[0] or len(ran) == 1:
         return f"{text}; not compared yet."
     cells = make_cells(study, label, settings)[0]
-    means, claims = _tested(cells, first.first)
-    found = []
-    for setting in ran[1:]:
-        short = study.name(setting) if study.axis else _named(study, setting)
-        found.append(f"{short}: {_change(study.name(setting), study.name(ran[0]), means, claims)}")
-    text += f"; change in points with {', '.join(found)}"
+    claims = tested(cells, first.first.labels, classes=len(first.first.class_names))[1]
+    found = [
+        f"{name if study.axis else study.said.format(name)}: {_change(name, base, claims)}"
+        for name in map(study.name, ran[1:])
+    ]
+    text += f"; points of accuracy (balanced accuracy) gained with {', '.join(found)}"
+    last = cells[-1]
     if not study.axis:
         best = max(settings, key=lambda setting: settings[setting].val_macro_f1)
-        text += f"; best macro-F1 on val: {_named(study, best)}"
-    elif (last := cells[-1]).line != label:
-        change = _change(last.name, last.against, means, claims)
-        text += f"; trained at 100 instead of {last.against} and tested there: {change}"
+        text += f"; best macro-F1 on val: {study.said.format(best)}"
+    elif last.line != label and last.against in [cell.name for cell in cells]:
+        change = _change(last.name, last.against, claims)
+        text += f"; at {last.against}, training at 100 instead changes that by {change}"
     return f"{text}."
 
 
-def _named(study: Study, setting: object) -> str:
-    """A setting of a study, as it stands in a sentence."""
-    if study.option == "train_fraction":
-        return f"{study.name(setting)} of the images"
-    return f"faces of {study.name(setting)}" if study.axis else f"`{setting}`"
-
-
-def _tested(cells: Sequence[Cell], run: Result) -> tuple[dict[str, dict], list[Claim]]:
-    """The scores of the cells by their names, means over the seeds, and what the tests say of them."""
-    classes = len(run.class_names)
-    means = {
-        cell.name: {
-            metric: float(values.mean())
-            for metric, values in scores(cell.predicted, run.labels, classes=classes).items()
-            if metric in METRICS
-        }
-        for cell in cells
-    }
-    return means, tested(cells, run.labels, classes=classes)[1]
-
-
-def _change(name: str, base: str, means: dict[str, dict], claims: Sequence[Claim]) -> str:
-    """How many points `name` is above `base` in accuracy (balanced accuracy), in bold where ranked."""
+def _change(name: str, base: str, claims: Sequence[Claim]) -> str:
+    """How many points `name` is above `base` in accuracy (balanced accuracy), marked as KEY says."""
     shown = []
     for metric in METRICS:
-        ranked = any(
-            claim.metric == metric and {name, base} == set(claim[1:3]) and claim.conclusion in RANKED
-            for claim in claims
-        )
-        mark = "**" if ranked else ""
-        shown.append(f"{mark}{points(means[name][metric] - means[base][metric])}{mark}")
+        [claim] = [claim for claim in claims if claim.metric == metric and {name, base} == set(claim[1:3])]
+        mark = MARKS.get(claim.conclusion, "")
+        shown.append(f"{mark}{points(claim.difference if claim.first == name else -claim.difference)}{mark}")
     return f"{shown[0]} ({shown[1]})"
 
 
@@ -230,7 +205,7 @@ def _minutes(section: Section) -> list[str]:
     texts = []
     for where, times in places.items():
         each = ", ".join(f"{label} {number(minutes)}" for label, minutes in times.items())
-        together = f", together {number(sum(times.values()))}," if len(times) > 1 else ""
+        together = f", these {len(times)} together {number(sum(times.values()))}," if len(times) > 1 else ""
         texts.append(f"{each}{together} on {where}")
     return [f"minutes for one seed {section.initialisation}: {'; '.join(texts)}."] if texts else []
 
@@ -254,7 +229,7 @@ def _missing(sections: Sequence[Section], studies: dict[str, list[Group]]) -> li
             but = f" but {listed(there)}" if there and which == "any model" else ""
             gaps.append(f"{study.title.lower()} with {which}{but}")
         for model in there:
-            if left := [_named(study, setting) for setting in study.settings if setting not in ran[model]]:
+            if left := [study.name(one) for one in study.settings if one not in ran[model]]:
                 gaps.append(f"{study.title.lower()} of {model} with {listed(left)}")
     return [f"{'; '.join(gaps)}."] if gaps else ["nothing is missing."]
 

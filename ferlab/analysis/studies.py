@@ -26,11 +26,11 @@ DEGRADED = "degraded.csv"  # in the folder of a run at 100 pixels: what it answe
 RARE = ("Fear", "Disgust")  # whose recalls are shown where the data have them
 HOW = """\
 Numbers are per cent: mean ± standard deviation over the seeds [95 % interval]; an empty cell was not run.
-Intervals resample test images and seeds; the paired tests are against the first row, with Holm's correction
-in each series; one is called better only where the corrected p is below 0.05, the intervals do not overlap,
-and both have two seeds or more, and better as trained where one has a single seed, which ranks these networks
-and not the settings (`significance.py`). Brackets behind a name list the options that differ from the recipe
-of the model's script."""
+Intervals resample test images and seeds; the paired tests are against the first row, where the text above
+names no other, with Holm's correction in each series; one is called better only where the corrected p is
+below 0.05, the intervals do not overlap, and both have two seeds or more, and better as trained where one
+has a single seed, which ranks these networks and not the settings (`significance.py`). Brackets behind a
+name list the options that differ from the recipe of the model's script."""
 
 
 class Study(NamedTuple):
@@ -45,6 +45,7 @@ class Study(NamedTuple):
     about: str
     axis: str = ""
     along: tuple[str, ...] = ()
+    said: str = "{}"  # a setting's name in a sentence
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -58,9 +59,11 @@ STUDIES = {
         (100, 64, 48, 32, 24, 16),
         "{} pixels".format,
         "Low resolution",
-        "Faces are first reduced to so many pixels a side, in training and in test. Trained at 100 means the "
-        "models of the first row, tested on reduced faces; they are compared with those trained on such.",
+        "Faces are first reduced to so many pixels a side, in training and in test, then scaled to the "
+        "network's input, which may have fewer (ResNet18's has 64). Trained at 100 means the models of the "
+        "first row, tested on reduced faces; they are compared with those trained on such.",
         "pixels a side of the face",
+        said="faces of {}",
     ),
     "samples": Study(
         "train_fraction",
@@ -72,6 +75,7 @@ STUDIES = {
         "more often.",
         "training images",
         ("epochs", "warmup_epochs", "patience"),
+        "{} of the images",
     ),
     "balance": Study(
         "balance",
@@ -79,6 +83,7 @@ STUDIES = {
         str,
         "Class imbalance",
         "\n".join(f"- {name}: {text}" for name, text in STRATEGIES.items()),
+        said="`{}`",
     ),
 }
 
@@ -122,7 +127,7 @@ def by_label(study: Study, groups: list[Group]) -> dict[str, dict[object, Group]
         label = group.label if begun == INITIALISATIONS[0] else f"{group.label}, {begun}"
         if study.along:
             share, of_script = options["train_fraction"], group.first.of_script
-            label += f", steps of {options['epochs'] * share:.0f} epochs of all images"
+            label += f", as many steps as {options['epochs'] * share:.0f} epochs of all images"
             for key in study.along[1:]:
                 if (whole := round(options[key] * share, 3)) != of_script[key]:
                     label += f", {key.replace('_', ' ')} {whole:g}"
@@ -194,6 +199,11 @@ def make_cells(study: Study, label: str, settings: dict[object, Group]) -> tuple
         group = settings[setting]
         x = sum(group.first.numbers["counts"]["train"]) if study.option == "train_fraction" else setting
         cells.append(Cell(study.name(setting), first, label, x, group.seeds, group.predicted))
+        notes += [
+            f"{shown(run.folder.name)} is the run `{shown(str(run.numbers['copied_from']))}`."
+            for run in group.runs
+            if "copied_from" in run.numbers
+        ]
     if study.option == "resolution" and study.settings[0] in settings:
         answers = {}
         for run in settings[study.settings[0]].runs:

@@ -26,7 +26,7 @@ from ferlab.cli import flag
 from ferlab.data.layout import val_hash
 from ferlab.data.rafdb import SIDE
 from ferlab.errors import Stopped, UserError
-from ferlab.files import write_packed, write_text
+from ferlab.files import locked, write_packed, write_text
 from ferlab.options import Options, names, public
 from ferlab.training.interrupt import Interrupt
 from ferlab.training.report import to_csv, to_json
@@ -159,7 +159,9 @@ def _copied(job: Job, jobs: list[Job]) -> Job | None:
 
 
 def _copy(finished: Job, job: Job) -> bool:
-    """Give `job` the results of `finished`; False where these cannot be read or are of another precision."""
+    """Give `job` the results of `finished`; False where these cannot be read, or were asked for with another
+    --amp, or another process is in the folder.
+    """
     try:
         options, numbers = records.options(finished.folder), records.numbers(finished.folder)
         log, predictions = (records.table(finished.folder / name) for name in ("log.csv", "predictions.csv"))
@@ -171,11 +173,12 @@ def _copy(finished: Job, job: Job) -> bool:
     job.folder.mkdir(parents=True, exist_ok=True)
     numbers |= {"run": job.folder.name, "copied_from": "/".join(finished.folder.parts[-3:])}
     ours = {key: wanted[key] for key in ("name", "output", *(study.option for study in STUDIES.values()))}
-    write_text(job.folder / "options.json", to_json(options | ours))
-    write_packed(job.folder / "predictions.csv", to_csv(*predictions).encode())
-    write_text(job.folder / "log.csv", to_csv(*log))
-    write_text(job.folder / "metrics.json", to_json(numbers))
-    return True
+    with contextlib.suppress(BlockingIOError), locked(job.folder, wait=False):
+        write_text(job.folder / "options.json", to_json(options | ours))
+        write_packed(job.folder / "predictions.csv", to_csv(*predictions).encode())
+        write_text(job.folder / "log.csv", to_csv(*log))
+        write_text(job.folder / "metrics.json", to_json(numbers))
+    return job.finished
 
 
 def _die_along() -> Callable[[], object] | None:
@@ -197,7 +200,7 @@ def left(jobs: list[Job]) -> str:
         key, seconds = (job.model, job.options.train_fraction), job.seconds
         took.setdefault(key, []).extend(seconds)
         missing[key] = missing.get(key, 0)
-        if not job.finished and not (job.study in SHARING and job.experiment in done):
+        if not job.finished and (seconds or job.study not in SHARING or job.experiment not in done):
             missing[key] += job.options.epochs - len(seconds)
             done |= {job.experiment} if job.study in STUDIES else set()
     known, unknown = 0.0, {}
