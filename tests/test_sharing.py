@@ -1,4 +1,4 @@
-"""What is one run in several studies: which runs these are, that they are copied whole, and when they are not."""
+"""What is one run in several studies: which runs are, that they are copied whole, and when they are not."""
 
 import contextlib
 import gzip
