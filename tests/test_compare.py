@@ -35,7 +35,7 @@ def test_one_seed_has_no_deviation(tmp_path):
 def test_runs_group_by_recipe_and_by_nothing_else(tmp_path):
     make_run(tmp_path, seed=0)
     make_run(tmp_path, seed=1, device="cuda", output="elsewhere", data="raf-db.zip", compile=True)
-    make_run(tmp_path, seed=2, name="other-name", amp="bf16")
+    make_run(tmp_path, seed=2, name="other-name", amp="bf16", warmup_epochs=2.0)  # the script says 2
     make_run(tmp_path, seed=0, name="lr", lr=0.25)
     make_run(tmp_path, seed=0, name="short", epochs=2)
     groups, unused = collect(tmp_path, script_options)

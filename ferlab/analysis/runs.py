@@ -3,7 +3,6 @@
 groups, left_out = collect(Path("results"), script_options)    # [Group], [(folder, why it is not used)]
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -142,15 +141,16 @@ def collect(
     """
     results, left_out = _read_all(root, recipe)
     main = _main_test_sets(results)
-    groups: dict[str, dict[int, Result]] = defaultdict(dict)
+    groups: dict[tuple, dict[int, Result]] = defaultdict(dict)
     for run in results:
         name = _name(run.folder, root)
         if _test_set(run) != main[run.data]:
             images = f"{len(run.images):,} images"
             left_out.append((name, f"tested on another test set ({images}) than the other runs"))
             continue
-        data = [run.numbers[key] for key in ("model", "split_hash", "train_hash")]
-        same = groups[json.dumps([data, run.data, run.recipe()])].setdefault(run.options["seed"], run)
+        data = (run.numbers[key] for key in ("model", "split_hash", "train_hash"))
+        key = (*data, run.data, *run.recipe().items())  # in which 2 epochs of warm-up are 2.0 epochs
+        same = groups[key].setdefault(run.options["seed"], run)
         if same is not run:
             left_out.append(
                 (name, f"the recipe and seed of {shown(same.folder.name)} again; a seed counts once")

@@ -172,7 +172,7 @@ def _copy(finished: Job, job: Job) -> bool:
         return False
     job.folder.mkdir(parents=True, exist_ok=True)
     numbers |= {"run": job.folder.name, "copied_from": "/".join(finished.folder.parts[-3:])}
-    ours = {key: wanted[key] for key in ("name", "output", *(study.option for study in STUDIES.values()))}
+    ours = {key: wanted[key] for key in (*names("recipe"), "name", "output")}
     with contextlib.suppress(BlockingIOError), locked(job.folder, wait=False):
         write_text(job.folder / "options.json", to_json(options | ours))
         write_packed(job.folder / "predictions.csv", to_csv(*predictions).encode())
