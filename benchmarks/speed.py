@@ -27,8 +27,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -38,6 +36,7 @@ import train_function  # noqa: E402
 from benchmarks import cold, pipelines, table  # noqa: E402
 from benchmarks.pipelines import Case, timed  # noqa: E402
 from ferlab import cli  # noqa: E402
+from ferlab.analysis import metrics  # noqa: E402
 from ferlab.cli import option  # noqa: E402
 from ferlab.errors import UserError, command  # noqa: E402
 from ferlab.training.runtime import Runtime, init_runtime  # noqa: E402
@@ -173,9 +172,7 @@ def latency(case: Case) -> float:
 def flops(model: nn.Module, size: int) -> int:
     """Floating-point operations, two per multiply-add, to train on one image: forward and backward."""
     model = copy.deepcopy(model).to("meta").train()  # counts without computing
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(torch.empty(2, 3, size, size, device="meta")).sum().backward()
-    return counter.get_total_flops() // 2
+    return metrics.flops(lambda: model(torch.empty(2, 3, size, size, device="meta")).sum().backward()) // 2
 
 
 def peak(runtime: Runtime) -> tuple[float, str]:

@@ -186,6 +186,7 @@ def test_a_study_that_is_stopped_goes_on_and_trains_nothing_twice(tmp_path, draw
         answers = list(csv.DictReader(degraded))
     found = records.predictions(first)
     assert [row["image"] for row in answers] == found.images and not (first / "predictions.csv").exists()
+    assert [row["label"] for row in answers] == [CLASS_NAMES[label] for label in found.labels]
     assert [row["100"] for row in answers] == [CLASS_NAMES[i] for i in found.probabilities.argmax(1)]
 
     shrink(monkeypatch, "resolution", (100, 24))

@@ -17,15 +17,11 @@ from ferlab.data.rafdb import NAME
 from ferlab.options import INITIALISATIONS
 from models import ARCHITECTURES, NAMES, has_imagenet
 
-PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the higher or the lower mean
-    ("better", True): "is better than {}",
-    ("better", False): "is worse than {}",
-    ("better as trained", True): "is better as trained than {}",
-    ("better as trained", False): "is worse as trained than {}",
-    ("overlap", True): "is not ranked before {} (the tests see a difference, but the intervals overlap)",
-    ("overlap", False): "is not ranked behind {} (the tests see a difference, but the intervals overlap)",
-    ("not significant", True): "does not differ significantly from {}",
-    ("not significant", False): "does not differ significantly from {}",
+PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the higher mean
+    "better": "is better than {}",
+    "better as trained": "is better as trained than {}",
+    "overlap": "is not ranked before {} (the tests see a difference, but the intervals overlap)",
+    "not significant": "does not differ significantly from {}",
 }
 AS_TRAINED = "As trained: one of the two has one seed, which ranks these networks and not the architectures."
 MARKS = {"better": "**", "better as trained": "**", "overlap": "*"}  # of points, by a claim's conclusion
@@ -87,25 +83,30 @@ def _best(section: Section, metric: str) -> str:
     return max(section.chosen, key=lambda label: section.chosen[label].values(metric).mean())
 
 
-def _against(name: str, claims: Sequence[Claim], metric: str, others: Sequence[str]) -> str:
-    """What the paired tests allow to say of `name` and those of `others` that it was compared with, in their
-    order, one clause a kind.
+def _against(best: str, claims: Sequence[Claim], metric: str, others: Sequence[str]) -> str:
+    """What the paired tests allow to say of the highest and those of `others` that it was compared with, in
+    their order, one clause a kind.
     """
     found = defaultdict(list)
     for claim in claims:
-        if claim.metric == metric and name in claim[1:3]:
-            higher = claim.first == name
-            found[PHRASES[claim.conclusion, higher]].append(claim.second if higher else claim.first)
+        if claim.metric == metric and best in claim[1:3]:
+            found[PHRASES[claim.conclusion]].append(claim.second if claim.first == best else claim.first)
     clauses = [phrase.format(listed(sorted(some, key=others.index))) for phrase, some in found.items()]
     return listed(clauses) if clauses else "is ranked with no other"
 
 
-def _gap(name: str, other: str, claims: Sequence[Claim], metric: str) -> str:
-    """By how many points `name` is above `other` in the metric, with the paired difference's interval."""
+def _claim(name: str, other: str, claims: Sequence[Claim], metric: str) -> Claim:
+    """The claim on these two, its difference as that of `name` minus that of `other`."""
     [claim] = [claim for claim in claims if claim.metric == metric and {name, other} == set(claim[1:3])]
     if claim.first == name:
-        return points(claim.difference, (claim.low, claim.high))
-    return points(-claim.difference, (-claim.high, -claim.low))
+        return claim
+    return claim._replace(difference=-claim.difference, low=-claim.high, high=-claim.low)
+
+
+def _gap(name: str, other: str, claims: Sequence[Claim], metric: str) -> str:
+    """By how many points `name` is above `other` in the metric, with the paired difference's interval."""
+    claim = _claim(name, other, claims, metric)
+    return points(claim.difference, (claim.low, claim.high))
 
 
 def _cost(section: Section) -> list[str]:
@@ -186,9 +187,9 @@ def _change(name: str, base: str, claims: Sequence[Claim]) -> str:
     """How many points `name` is above `base` in accuracy (balanced accuracy), marked as KEY says."""
     shown = []
     for metric in METRICS:
-        [claim] = [claim for claim in claims if claim.metric == metric and {name, base} == set(claim[1:3])]
+        claim = _claim(name, base, claims, metric)
         mark = MARKS.get(claim.conclusion, "")
-        shown.append(f"{mark}{points(claim.difference if claim.first == name else -claim.difference)}{mark}")
+        shown.append(f"{mark}{points(claim.difference)}{mark}")
     return f"{shown[0]} ({shown[1]})"
 
 

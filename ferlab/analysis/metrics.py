@@ -5,7 +5,7 @@ metrics.report(probabilities, labels, class_names)      # what stands under "val
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -152,7 +152,7 @@ def cost(model: nn.Module, image_size: int, *, runtime: Runtime) -> dict:
     model = model.eval()
     x = torch.rand(64, 3, image_size, image_size, device=runtime.device)
     with torch.inference_mode():
-        operations = flops(model, x[:1])
+        operations = flops(lambda: model(x[:1]))
         with runtime.autocast():
             single, batch = _seconds(model, x[:1], runtime, 10), _seconds(model, x, runtime, 3)
     return {
@@ -163,15 +163,15 @@ def cost(model: nn.Module, image_size: int, *, runtime: Runtime) -> dict:
     }
 
 
-def flops(model: nn.Module, x: Tensor) -> int:
-    """Floating-point operations, two per multiply-add, of model(x), attention included: the counter does not
+def flops(compute: Callable[[], object]) -> int:
+    """Floating-point operations, two per multiply-add, of compute(), attention included: the counter does not
     see into the fused kernels of nn.MultiheadAttention, which evaluation takes.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model(x)
+            compute()
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     return counter.get_total_flops()

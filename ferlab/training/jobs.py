@@ -202,7 +202,8 @@ def left(jobs: list[Job]) -> str:
         missing[key] = missing.get(key, 0)
         if not job.finished and (seconds or job.study not in SHARING or job.experiment not in done):
             missing[key] += job.options.epochs - len(seconds)
-            done |= {job.experiment} if job.study in STUDIES else set()
+            if job.study in STUDIES:
+                done.add(job.experiment)
     known, unknown = 0.0, {}
     for (model, share), epochs in missing.items():
         others = [second / part for (name, part), found in took.items() if name == model for second in found]
