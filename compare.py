@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from ferlab.analysis.answer import KEY, answer, lacking
+from ferlab.analysis.answer import KEY, answer, in_words, lacking
 from ferlab.analysis.metrics import SCORES
 from ferlab.analysis.overview import overview
 from ferlab.analysis.pages import HEADLINE, PICTURES, Section, costs, picture_name, png, published
@@ -85,8 +85,9 @@ def main() -> None:
         tables = (part for part in parts if isinstance(part, Table))
         print("\n\n".join(table.latex() for table in tables) or NOTHING)
         return
-    text = summary(front(real), args.folder, studies) if real else NOTHING
-    contents = pages(studies, by_data, left_out)
+    said = in_words(studies)
+    text = summary(front(real), args.folder, studies, said) if real else NOTHING
+    contents = pages(studies, said, by_data, left_out)
     files = {args.folder / name: content for name, content in contents.items()}
     if args.readme:
         readme = args.folder.resolve().parent / "README.md"
@@ -125,7 +126,10 @@ def front(real: Sequence[Section]) -> list[Section]:
 
 
 def pages(
-    studies: dict[str, list[Group]], by_data: dict[str, list[Section]], left_out: list[tuple[str, str]]
+    studies: dict[str, list[Group]],
+    said: dict[str, list[str]],
+    by_data: dict[str, list[Section]],
+    left_out: list[tuple[str, str]],
 ) -> dict[str, bytes]:
     """A page for each dataset, RAF-DB's in any case, and all pictures, by their names in the folder."""
     files = {}
@@ -140,7 +144,7 @@ def pages(
             hollow = "; hollow: from ImageNet weights" if any(entry["hollow"] for entry in entries) else ""
             title = f"{data}, mean and 95 % interval{hollow}"
             files[picture] = png(overview, entries, title=title)
-            parts += ["## The answer", KEY, "\n".join(answer(found, studies))] if real else []
+            parts += ["## The answer", KEY, "\n".join(answer(found, studies, said))] if real else []
             parts += [ON_DRAWN] if kind == DRAWN else []
             parts += ["## How to read this", HOW, f"Test set: {data}."]
             if real and found[0].counts.tolist() != list(COUNTS["test"]):
@@ -165,7 +169,9 @@ def unused(real: list[Section], left_out: list[tuple[str, str]]) -> str:
     return "\n".join(lines) or "Everything was used, and every model has a finished run."
 
 
-def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]]) -> str:
+def summary(
+    shown: list[Section], folder: Path, studies: dict[str, list[Group]], said: dict[str, list[str]]
+) -> str:
     """The README's table, a row for each model, columns for each initialisation, and the answer in words."""
     name = folder.resolve().name
     if not shown:
@@ -192,7 +198,9 @@ def summary(shown: list[Section], folder: Path, studies: dict[str, list[Group]])
         "test images only, not another training]; empty row: not run; ensembles are in no test. "
         f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
-    return "\n\n".join([Table(caption, header, rows).markdown(), KEY, "\n".join(answer(shown, studies))])
+    return "\n\n".join(
+        [Table(caption, header, rows).markdown(), KEY, "\n".join(answer(shown, studies, said))]
+    )
 
 
 def _cells(section: Section, group: Group) -> list[str]:

@@ -11,7 +11,7 @@ from runs import left_out, make_run, many, row, run_compare, section, spread
 
 import compare
 from ferlab.analysis import plots
-from ferlab.analysis.answer import answer
+from ferlab.analysis.answer import answer, in_words
 from ferlab.analysis.pages import published
 from ferlab.analysis.runs import collect
 from ferlab.analysis.significance import METRICS
@@ -24,6 +24,11 @@ from models import ARCHITECTURES, NAMES
 from train_function import script_options
 
 MARKED = "<!-- results -->\n<!-- /results -->\n"
+
+
+def said_of(sections, studies):
+    """The answer's lines."""
+    return answer(sections, studies, in_words(studies))
 
 
 def edit(path, change):
@@ -87,7 +92,7 @@ def test_an_ensemble_averages_models_and_not_runs(tmp_path):
     low, high = map(float, cells[2].split("[")[1].rstrip("]").split(", "))
     assert 80 < low < 88 and 92 < high < 99
     assert all("Ensemble" not in (claim.first + claim.second) for claim in found.claims)
-    assert row(compare.summary([found], tmp_path, {}), "Ensemble of 2")[2].startswith("90.00 [")
+    assert row(compare.summary([found], tmp_path, {}, {}), "Ensemble of 2")[2].startswith("90.00 [")
 
 
 def test_the_small_ensemble_is_chosen_on_val(tmp_path):
@@ -109,7 +114,7 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
         for seed in range(3):
             path = tmp_path / model / f"seed{seed}" / "metrics.json"
             edit(path, lambda numbers: numbers["cost"].update(gflops=gflops))
-    said = answer([section(tmp_path)], {})[0]
+    said = said_of([section(tmp_path)], {})[0]
     assert said.startswith("- **Architectures.** From scratch, 3 seeds each, highest: ")
     assert (
         "does not differ significantly from ResNet18" in said
@@ -118,7 +123,7 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
     assert "better than ResNet18" not in said and "better than ConvNet" not in said
     assert "and is better than ViT-mod" in said
     assert "The best of each family on val, " in said and " minus ViT-mod: +" in said
-    cost = answer([section(tmp_path)], {})[4]
+    cost = said_of([section(tmp_path)], {})[4]
     assert cost.startswith("- **Cost.** ") and "not told from the highest score: ConvNet with " in cost
     assert "ConvNet 10.0, ResNet18 10.0, ViT-mod 10.0, these 3 together 30.0, on a chip" in cost
 
@@ -126,7 +131,7 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
 def test_the_answer_says_one_seed(tmp_path):
     for model, right in (("ConvNet", 0.5), ("ResNet18", 0.9)):
         many(tmp_path, model, right, seeds=1)
-    said = answer([section(tmp_path)], {})[0]
+    said = said_of([section(tmp_path)], {})[0]
     assert "From scratch, one seed each, highest: ResNet18 with " in said
     assert (
         "ResNet18 is better as trained than ConvNet in accuracy and balanced accuracy. As trained: " in said
@@ -142,7 +147,7 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
             folder = tmp_path / "studies" / "resolution" / "ConvNet"
             (folder / f"seed{seed}").rename(folder / f"{pixels}-seed{seed}")
     groups = collect(tmp_path / "studies" / "resolution", script_options, varied=["resolution"])[0]
-    lines = answer([section(tmp_path)], {"resolution": groups})
+    lines = said_of([section(tmp_path)], {"resolution": groups})
     names = [line.split("**")[1] for line in lines]
     assert names == [
         *("Architectures.", "Low resolution.", "Class imbalance.", "Few samples.", "Cost.", "Not run.")
@@ -153,8 +158,8 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     gaps = {n: [f"{a - b:+.1f}".replace("-", "−") for a, b in zip(means[n], means[100])] for n in (64, 16)}
     assert lines[1] == (
         f"- **Low resolution.** ConvNet, 2 seeds each: {means[100][0]:.1f} % accuracy (balanced "
-        f"{means[100][1]:.1f} %) with faces of 100 pixels; points of accuracy (balanced accuracy) gained "
-        f"with 64 pixels: {gaps[64][0]} ({gaps[64][1]}), 16 pixels: **{gaps[16][0]}** (**{gaps[16][1]}**)."
+        f"{means[100][1]:.1f} %) with faces of 100 pixels; no significant change with 64 pixels; "
+        f"**{gaps[16][0]}** (**{gaps[16][1]}**) points with 16 pixels."
     )
     assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
     assert (
@@ -164,7 +169,7 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
         "low resolution with any model but ConvNet; low resolution of ConvNet with 48 pixels, "
         "32 pixels and 24 pixels; " in lines[5]
     )
-    alone = answer([section(tmp_path)], {"resolution": [by_pixels[64], by_pixels[16]]})[1]
+    alone = said_of([section(tmp_path)], {"resolution": [by_pixels[64], by_pixels[16]]})[1]
     assert alone.endswith("with faces of 64 pixels; not compared yet.")
     assert "few samples with any" in lines[5]
 
@@ -182,12 +187,35 @@ def test_the_answer_on_faces_that_training_did_not_see(tmp_path):
 
     def said() -> str:
         groups = collect(root, script_options, varied=["resolution"])[0]
-        return answer([section(tmp_path)], {"resolution": groups})[1]
+        return said_of([section(tmp_path)], {"resolution": groups})[1]
 
     change = f"{-100 * 53 / 70:.1f}".replace("-", "−")
-    assert f"; at 16 pixels, training at 100 instead changes that by **{change}** (**{change}**)." in said()
+    assert f"; trained at 100, tested at 16 pixels: another **{change}** (**{change}**)." in said()
     shutil.rmtree(folder)
-    assert said().endswith("64 pixels: +0.0 (+0.0).")
+    assert "; no significant change with 64 pixels; trained at 100, tested at 64 pixels: another " in said()
+
+
+def test_the_answer_on_strategies_names_the_best_on_val_and_what_is_ranked(tmp_path):
+    make_run(tmp_path)
+    root = tmp_path / "studies" / "balance"
+    for strategy, wrong, val in (
+        ("none", 20, 0.8),
+        ("sampler", 0, 0.7),
+        ("class-balanced", 8, 0.6),
+        ("focal", 21, 0.9),
+        ("weights", 50, 0.1),
+    ):
+        make_run(root, name=strategy, balance=strategy, predicted=spread(wrong), val=val)
+    groups = collect(root, script_options, varied=["balance"])[0]
+    [said] = in_words({"balance": groups})["Class imbalance"]  # class-balanced: seen, but intervals overlap
+    assert "with `none`; best macro-F1 on val with `focal`, −1.4 (−" in said
+    assert said.endswith(
+        "; ranked higher in balanced accuracy: `sampler`; ranked lower in accuracy: `weights`."
+    )
+    [said] = in_words({"balance": [group for group in groups if group.first.options["balance"] != "focal"]})[
+        "Class imbalance"
+    ]
+    assert "best macro-F1 on val with `none`; ranked" in said
 
 
 def test_others_numbers_stand_at_the_end_of_the_page(tmp_path, monkeypatch, capsys):

@@ -85,7 +85,7 @@ def test_val_and_not_the_test_set_chooses_among_recipes(tmp_path):
     make_run(tmp_path, name="lucky-on-test", val=0.7, predicted=spread(0), balance="focal")
     found = section(tmp_path)
     assert list(found.chosen) == ["ConvNet"]
-    assert row(compare.summary([found], tmp_path, {}), "ConvNet")[3].startswith("80.00")
+    assert row(compare.summary([found], tmp_path, {}, {}), "ConvNet")[3].startswith("80.00")
 
 
 def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
@@ -94,7 +94,7 @@ def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
     text = "\n".join(part.markdown() for part in found.parts() if hasattr(part, "markdown"))
     epochs = script_options("ConvNet", []).epochs
     assert f"| ConvNet (3 epochs instead of {epochs}) |" in text and "| ConvNet |" not in text
-    assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path, {})
+    assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What the finished runs say about the questions of the project, in words made from the numbers.
 
-print("\n".join(answer(sections, {"balance": groups})))          # Markdown bullets
+print("\n".join(answer(sections, groups, in_words(groups))))     # Markdown bullets; groups: by study
 """
 
 from collections import defaultdict
@@ -26,29 +26,38 @@ PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the 
 AS_TRAINED = "As trained: one of the two has one seed, which ranks these networks and not the architectures."
 MARKS = {"better": "**", "better as trained": "**", "overlap": "*"}  # of points, by a claim's conclusion
 KEY = (
-    "**Bold** points: ranked by the paired tests, with one seed these networks only; *italic* ones: the "
-    "tests see a difference, but the intervals overlap; the others are not significant. Studies have shorter "
-    "schedules than the table: compare within a series only."
+    "Studies have shorter schedules than the table: compare within a series only. Their points are of "
+    "accuracy (balanced accuracy), against the setting named first; **bold**: ranked by the paired tests, "
+    "with one seed these networks only; *italic*: the tests see a difference, but the intervals overlap."
 )
 NOT_RUN = "not run yet."
 
 
-def answer(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list[str]:
+def answer(
+    sections: Sequence[Section], studies: dict[str, list[Group]], said: dict[str, list[str]]
+) -> list[str]:
     """One bullet each: architectures, the three studies, cost, and what is missing.
 
-    sections: of runs on RAF-DB; studies: their runs by the study's name.
+    sections: of runs on RAF-DB; studies: their runs by the study's name; said: `in_words` of these.
     """
     lines = {"Architectures": [text for section in sections for text in _architectures(section)]}
-    for name in ("resolution", "balance", "samples"):
-        groups = [group for group in studies.get(name, []) if group.data == NAME]
-        series = by_label(STUDIES[name], groups).items()
-        lines[STUDIES[name].title] = [_series(STUDIES[name], label, settings) for label, settings in series]
+    lines |= said
     lines["Cost"] = [text for section in sections for text in _cost(section)]
     lines["Not run"] = _missing(sections, studies)
     return [
         f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
         for question, texts in lines.items()
     ]
+
+
+def in_words(studies: dict[str, list[Group]]) -> dict[str, list[str]]:
+    """What each study's runs on RAF-DB say, a text for each of its series, by the study's title."""
+    lines = {}
+    for name in ("resolution", "balance", "samples"):
+        groups = [group for group in studies.get(name, []) if group.data == NAME]
+        series = by_label(STUDIES[name], groups).items()
+        lines[STUDIES[name].title] = [_series(STUDIES[name], label, settings) for label, settings in series]
+    return lines
 
 
 def lacking(sections: Sequence[Section]) -> dict[str, list[str]]:
@@ -158,38 +167,67 @@ def _joined(by_metric: dict[str, str]) -> str:
 
 
 def _series(study: Study, label: str, settings: dict[object, Group]) -> str:
-    """The scores of a study's first setting and how many points the others are above or below it; and the
-    best on val, or what training at 100 pixels makes of the fewest.
-    """
+    """The scores of a study's first setting, and what the others change; every setting is on its page."""
     ran = [setting for setting in study.settings if setting in settings]
-    base, first = study.name(ran[0]), settings[ran[0]]
-    text = f"{label}{_seeds(list(settings.values()))}: {_scores(first)} with {study.said.format(base)}"
+    groups, base = list(settings.values()), study.name(ran[0])
+    text = f"{label}{_seeds(groups)}: {_scores(settings[ran[0]])} with {study.said.format(base)}"
     if ran[0] != study.settings[0] or len(ran) == 1:
         return f"{text}; not compared yet."
+    first = groups[0].first
     cells = make_cells(study, label, settings)[0]
-    claims = tested(cells, first.first.labels, classes=len(first.first.class_names))[1]
-    found = [
-        f"{name if study.axis else study.said.format(name)}: {_change(name, base, claims)}"
-        for name in map(study.name, ran[1:])
-    ]
-    text += f"; points of accuracy (balanced accuracy) gained with {', '.join(found)}"
-    last = cells[-1]
-    if not study.axis:
-        best = max(settings, key=lambda setting: settings[setting].val_macro_f1)
-        text += f"; best macro-F1 on val: {study.said.format(best)}"
-    elif last.line != label and last.against in [cell.name for cell in cells]:
-        change = _change(last.name, last.against, claims)
-        text += f"; at {last.against}, training at 100 instead changes that by {change}"
-    return f"{text}."
+    claims = tested(cells, first.labels, classes=len(first.class_names))[1]
+    tell = _along_axis if study.axis else _strategies
+    return f"{text}; {tell(study, {study.name(one): settings[one] for one in ran}, claims)}."
+
+
+def _along_axis(study: Study, groups: dict[str, Group], claims: Sequence[Claim]) -> str:
+    """Which settings make no difference that the tests see, what the first and the last of the others change,
+    and what training at 100 pixels makes of the smallest faces.
+    """
+    base, *names = groups
+    marked = [name for name in names if any(_mark(name, base, claims, metric) for metric in METRICS)]
+    same = [name for name in names if name not in marked]
+    clauses = [f"no significant change with {listed(same)}"] if same else []
+    for name in dict.fromkeys(marked[:1] + marked[-1:]):
+        clauses.append(f"{_change(name, base, claims)} points with {name}")
+    trained_large = f"{names[-1]} (trained at 100)"
+    if any(trained_large in claim[1:3] for claim in claims):
+        change = _change(trained_large, names[-1], claims)
+        clauses.append(f"trained at 100, tested at {names[-1]}: another {change}")
+    return "; ".join(clauses)
+
+
+def _strategies(study: Study, groups: dict[str, Group], claims: Sequence[Claim]) -> str:
+    """The best setting on val, and those that are ranked above the first in balanced accuracy, or below it in
+    accuracy.
+    """
+    base, *names = groups
+    best = max(groups, key=lambda name: groups[name].val_macro_f1)
+    gain = "" if best == base else f", {_change(best, base, claims)} points"
+    clauses = [f"best macro-F1 on val with {study.said.format(best)}{gain}"]
+    for metric, sign, how in (("balanced_accuracy", 1, "higher"), ("accuracy", -1, "lower")):
+        ranked = [
+            study.said.format(name)
+            for name in names
+            if _mark(name, base, claims, metric) == "**"
+            and sign * _claim(name, base, claims, metric).difference > 0
+        ]
+        if ranked:
+            clauses.append(f"ranked {how} in {METRICS[metric]}: {listed(ranked)}")
+    return "; ".join(clauses)
+
+
+def _mark(name: str, base: str, claims: Sequence[Claim], metric: str) -> str:
+    """How KEY marks the difference of the two, if the tests see one."""
+    return MARKS.get(_claim(name, base, claims, metric).conclusion, "")
 
 
 def _change(name: str, base: str, claims: Sequence[Claim]) -> str:
     """How many points `name` is above `base` in accuracy (balanced accuracy), marked as KEY says."""
     shown = []
     for metric in METRICS:
-        claim = _claim(name, base, claims, metric)
-        mark = MARKS.get(claim.conclusion, "")
-        shown.append(f"{mark}{points(claim.difference)}{mark}")
+        mark = _mark(name, base, claims, metric)
+        shown.append(f"{mark}{points(_claim(name, base, claims, metric).difference)}{mark}")
     return f"{shown[0]} ({shown[1]})"
 
 
