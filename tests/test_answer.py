@@ -124,7 +124,10 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
     assert "and is better than ViT-mod" in said
     assert "The best of each family on val, " in said and " minus ViT-mod: +" in said
     cost = said_of([section(tmp_path)], {})[4]
-    assert cost.startswith("- **Cost.** ") and "not told from the highest score: ConvNet with " in cost
+    assert (
+        cost.startswith("- **Cost.** ")
+        and "does not differ significantly from the highest: ConvNet with " in cost
+    )
     assert "ConvNet 10.0, ResNet18 10.0, ViT-mod 10.0, these 3 together 30.0, on a chip" in cost
 
 

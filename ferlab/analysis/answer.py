@@ -138,9 +138,9 @@ def _cost(section: Section) -> list[str]:
         than = "" if label == best else f" against {best} with {its}"
         cheapest.append(f"{label} with {ours}{than}, {listed(gaps)}")
     beginning = (
-        f"{section.initialisation}, the least training compute that is not told from the highest score: "
+        f"{section.initialisation}, cheapest to train of what does not differ significantly from the highest"
     )
-    return [*([f"{beginning}{'; '.join(cheapest)}."] if cheapest else []), *_minutes(section)]
+    return [*([f"{beginning}: {'; '.join(cheapest)}."] if cheapest else []), *_minutes(section)]
 
 
 def _families(section: Section) -> list[str]:
