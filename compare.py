@@ -7,7 +7,8 @@ python compare.py --format latex              # prints the tables instead
 
 import argparse
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ferlab.options import INITIALISATIONS
 from models import NAMES
 from train_function import script_options
 
+Answers = Callable[[Sequence[Section]], list[str]]  # the answer's bullets, when the studies are known
 PUBLISHED = Path(__file__).resolve().parent / "docs" / "published.csv"
 TITLE, ON = "# Results", " on "
 MARKS = "<!-- results -->", "<!-- /results -->"
@@ -85,9 +87,9 @@ def main() -> None:
         tables = (part for part in parts if isinstance(part, Table))
         print("\n\n".join(table.latex() for table in tables) or NOTHING)
         return
-    said = in_words(studies)
-    text = summary(front(real), args.folder, studies, said) if real else NOTHING
-    contents = pages(studies, said, by_data, left_out)
+    answers = partial(answer, studies=studies, said=in_words(studies))
+    text = summary(front(real), args.folder, answers) if real else NOTHING
+    contents = pages(answers, by_data, left_out)
     files = {args.folder / name: content for name, content in contents.items()}
     if args.readme:
         readme = args.folder.resolve().parent / "README.md"
@@ -126,10 +128,7 @@ def front(real: Sequence[Section]) -> list[Section]:
 
 
 def pages(
-    studies: dict[str, list[Group]],
-    said: dict[str, list[str]],
-    by_data: dict[str, list[Section]],
-    left_out: list[tuple[str, str]],
+    answers: Answers, by_data: dict[str, list[Section]], left_out: list[tuple[str, str]]
 ) -> dict[str, bytes]:
     """A page for each dataset, RAF-DB's in any case, and all pictures, by their names in the folder."""
     files = {}
@@ -144,7 +143,7 @@ def pages(
             hollow = "; hollow: from ImageNet weights" if any(entry["hollow"] for entry in entries) else ""
             title = f"{data}, mean and 95 % interval{hollow}"
             files[picture] = png(overview, entries, title=title)
-            parts += ["## The answer", KEY, "\n".join(answer(found, studies, said))] if real else []
+            parts += ["## The answer", KEY, "\n".join(answers(found))] if real else []
             parts += [ON_DRAWN] if kind == DRAWN else []
             parts += ["## How to read this", HOW, f"Test set: {data}."]
             if real and found[0].counts.tolist() != list(COUNTS["test"]):
@@ -169,9 +168,7 @@ def unused(real: list[Section], left_out: list[tuple[str, str]]) -> str:
     return "\n".join(lines) or "Everything was used, and every model has a finished run."
 
 
-def summary(
-    shown: list[Section], folder: Path, studies: dict[str, list[Group]], said: dict[str, list[str]]
-) -> str:
+def summary(shown: list[Section], folder: Path, answers: Answers) -> str:
     """The README's table, a row for each model, columns for each initialisation, and the answer in words."""
     name = folder.resolve().name
     if not shown:
@@ -195,12 +192,11 @@ def summary(
         rows.append(row)
     caption = (
         f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval; with one seed it covers the "
-        "test images only, not another training]; empty row: not run; ensembles are in no test. "
+        "test images only, not another training]; empty row: not run; ensembles are left out of the paired "
+        "tests. "
         f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
-    return "\n\n".join(
-        [Table(caption, header, rows).markdown(), KEY, "\n".join(answer(shown, studies, said))]
-    )
+    return "\n\n".join([Table(caption, header, rows).markdown(), KEY, "\n".join(answers(shown))])
 
 
 def _cells(section: Section, group: Group) -> list[str]:

@@ -1,13 +1,13 @@
 """The answer in words, ensembles, training compute, and what compare.py may write, on runs made by hand."""
 
 import csv
-import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
-from runs import left_out, make_run, many, row, run_compare, section, spread
+from runs import make_run, many, row, run_compare, section, spread
 
 import compare
 from ferlab.analysis import plots
@@ -20,7 +20,7 @@ from ferlab.data.rafdb import CLASS_NAMES
 from ferlab.errors import UserError
 from ferlab.files import write_packed
 from ferlab.training.report import to_csv
-from models import ARCHITECTURES, NAMES
+from models import NAMES
 from train_function import script_options
 
 MARKED = "<!-- results -->\n<!-- /results -->\n"
@@ -74,11 +74,6 @@ def test_options_older_than_progressive_resizing_are_read_as_without_it(tmp_path
     assert "| Start size | 0 | 32 |" in table and "| Patch keep | 1 | 1 |" in table
 
 
-def test_a_run_without_test_scores_is_left_out(tmp_path):
-    edit(make_run(tmp_path) / "metrics.json", lambda numbers: numbers.pop("test"))
-    assert left_out(tmp_path) == {"ConvNet/seed0": "it has no test scores (--no-test)"}
-
-
 def test_an_ensemble_averages_models_and_not_runs(tmp_path):
     """Three seeds of one model are wrong on images on which the other is right, and surer."""
     for seed in range(3):
@@ -92,7 +87,9 @@ def test_an_ensemble_averages_models_and_not_runs(tmp_path):
     low, high = map(float, cells[2].split("[")[1].rstrip("]").split(", "))
     assert 80 < low < 88 and 92 < high < 99
     assert all("Ensemble" not in (claim.first + claim.second) for claim in found.claims)
-    assert row(compare.summary([found], tmp_path, {}, {}), "Ensemble of 2")[2].startswith("90.00 [")
+    assert row(compare.summary([found], tmp_path, lambda sections: []), "Ensemble of 2")[2].startswith(
+        "90.00 ["
+    )
 
 
 def test_the_small_ensemble_is_chosen_on_val(tmp_path):
@@ -122,7 +119,10 @@ def test_the_answer_ranks_only_what_the_tests_rank(tmp_path):
     )
     assert "better than ResNet18" not in said and "better than ConvNet" not in said
     assert "and is better than ViT-mod" in said
-    assert "The best of each family on val, " in said and " minus ViT-mod: +" in said
+    assert (
+        "The best CNN on val minus the best transformer on val, each by its own recipe: " in said
+        and " minus ViT-mod, +" in said
+    )
     cost = said_of([section(tmp_path)], {})[4]
     assert (
         cost.startswith("- **Cost.** ")
@@ -139,7 +139,7 @@ def test_the_answer_says_one_seed(tmp_path):
     assert (
         "ResNet18 is better as trained than ConvNet in accuracy and balanced accuracy. As trained: " in said
     )
-    assert "family" not in said
+    assert "transformer" not in said
 
 
 def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
@@ -160,21 +160,27 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     means = {n: [100 * group.values(key).mean() for key in METRICS] for n, group in by_pixels.items()}
     gaps = {n: [f"{a - b:+.1f}".replace("-", "−") for a, b in zip(means[n], means[100])] for n in (64, 16)}
     assert lines[1] == (
-        f"- **Low resolution.** ConvNet, 2 seeds each: {means[100][0]:.1f} % accuracy (balanced "
-        f"{means[100][1]:.1f} %) with faces of 100 pixels; no significant change with 64 pixels; "
-        f"**{gaps[16][0]}** (**{gaps[16][1]}**) points with 16 pixels."
+        "- **Low resolution.** Test accuracy (balanced accuracy), % with faces of 100 pixels, then points "
+        "above or below that:\n  - ConvNet, input 100 pixels, 2 seeds each: "
+        f"{means[100][0]:.1f} ({means[100][1]:.1f}); 64 pixels {gaps[64][0]} ({gaps[64][1]}), "
+        f"16 pixels **{gaps[16][0]}** (**{gaps[16][1]}**)."
     )
     assert lines[2:4] == ["- **Class imbalance.** Not run yet.", "- **Few samples.** Not run yet."]
-    assert (
-        lines[4] == "- **Cost.** Minutes for one seed from scratch: ConvNet 10.0 on a chip, 2 threads, fp32."
+    assert lines[4] == (
+        "- **Cost.** Minutes for one seed from scratch: ConvNet 10.0 on a chip, 2 threads, fp32. All 7 runs, "
+        "studies included, together 1.2 hours."
     )
     assert (
-        "low resolution with any model but ConvNet; low resolution of ConvNet with 48 pixels, "
-        "32 pixels and 24 pixels; " in lines[5]
+        "; low resolution with any model but ConvNet; few samples and class imbalance with any model; low "
+        "resolution of ConvNet with 48 pixels, 32 pixels and 24 pixels." in lines[5]
     )
     alone = said_of([section(tmp_path)], {"resolution": [by_pixels[64], by_pixels[16]]})[1]
-    assert alone.endswith("with faces of 64 pixels; not compared yet.")
-    assert "few samples with any" in lines[5]
+    assert alone.endswith("\n  - ConvNet: not compared yet.")
+    many(tmp_path / "studies" / "resolution", "ConvNet", 0.9, seeds=1, resolution=80)  # no setting of it
+    groups = collect(tmp_path / "studies" / "resolution", script_options, varied=["resolution"])[0]
+    assert len(groups) == 4 and in_words({"resolution": groups})["Low resolution"][1] in lines[1]
+    [other] = [group for group in groups if group not in by_pixels.values() and group.seeds == "0"]
+    assert in_words({"resolution": [other]})["Low resolution"][1] == "ConvNet: not compared yet."
 
 
 def test_the_answer_on_faces_that_training_did_not_see(tmp_path):
@@ -193,32 +199,25 @@ def test_the_answer_on_faces_that_training_did_not_see(tmp_path):
         return said_of([section(tmp_path)], {"resolution": groups})[1]
 
     change = f"{-100 * 53 / 70:.1f}".replace("-", "−")
-    assert f"; trained at 100, tested at 16 pixels: another **{change}** (**{change}**)." in said()
+    assert f"; 16 pixels (trained at 100) against trained on such: **{change}** (**{change}**)." in said()
     shutil.rmtree(folder)
-    assert "; no significant change with 64 pixels; trained at 100, tested at 64 pixels: another " in said()
+    assert said().endswith("; 64 pixels +0.0 (+0.0).")
 
 
-def test_the_answer_on_strategies_names_the_best_on_val_and_what_is_ranked(tmp_path):
-    make_run(tmp_path)
-    root = tmp_path / "studies" / "balance"
-    for strategy, wrong, val in (
-        ("none", 20, 0.8),
-        ("sampler", 0, 0.7),
-        ("class-balanced", 8, 0.6),
-        ("focal", 21, 0.9),
-        ("weights", 50, 0.1),
-    ):
-        make_run(root, name=strategy, balance=strategy, predicted=spread(wrong), val=val)
-    groups = collect(root, script_options, varied=["balance"])[0]
-    [said] = in_words({"balance": groups})["Class imbalance"]  # class-balanced: seen, but intervals overlap
-    assert "with `none`; best macro-F1 on val with `focal`, −1.4 (−" in said
-    assert said.endswith(
-        "; ranked higher in balanced accuracy: `sampler`; ranked lower in accuracy: `weights`."
-    )
-    [said] = in_words({"balance": [group for group in groups if group.first.options["balance"] != "focal"]})[
+def test_the_answer_on_strategies_marks_what_is_significant(tmp_path):
+    root = tmp_path / "balance"
+    wrong = {"none": (20, 0.8), "sampler": (0, 0.7), "class-balanced": (8, 0.6), "focal": (21, 0.9)}
+    for strategy, (images, val) in wrong.items():
+        make_run(root, name=strategy, balance=strategy, predicted=spread(images), val=val)
+    [intro, said] = in_words({"balance": collect(root, script_options, varied=["balance"])[0]})[
         "Class imbalance"
     ]
-    assert "best macro-F1 on val with `none`; ranked" in said
+    assert "% with `none`, then points above or below that:" in intro
+    gains = [
+        points[:2] for points in re.findall(r"`([a-z-]+)` (\*{0,2}[+−][0-9.]+\*{0,2}) \(([^)]+)\)", said)
+    ]
+    assert gains == [("sampler", "**+28.6**"), ("class-balanced", "*+17.1*"), ("focal", "−1.4")]
+    assert said.endswith("; highest macro-F1 on val: `focal`.")
 
 
 def test_others_numbers_stand_at_the_end_of_the_page(tmp_path, monkeypatch, capsys):
@@ -248,14 +247,6 @@ def test_a_foreign_model_costs_neither_a_traceback_nor_pictures(tmp_path, monkey
     assert "`MyNet/seed0`: MyNet is not a model of this suite" in (results / "README.md").read_text()
     after = {path.name: path.read_bytes() for path in (results / "plots").iterdir()}
     assert after == {**before, "mynet.png": b"mine"}
-
-
-def test_a_new_model_without_a_script_or_a_colour_is_left_out(tmp_path, monkeypatch):
-    make_run(tmp_path)
-    new = dataclasses.replace(ARCHITECTURES["ConvNet"], script="train_New.py")
-    monkeypatch.setitem(ARCHITECTURES, "ConvNet", new)
-    assert left_out(tmp_path) == {"ConvNet/seed0": "there is no train_New.py to tell its recipe"}
-    assert plots.marker("New") not in plots.MODELS.values()
 
 
 @pytest.mark.parametrize("broken", ["picture", "readme", "page"])

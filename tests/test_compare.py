@@ -1,5 +1,6 @@
 """compare.py on run folders made by hand, whose truth is known."""
 
+import dataclasses
 import functools
 import json
 
@@ -8,10 +9,12 @@ import pytest
 from runs import left_out, make_run, many, row, run_compare, section, spread
 
 import compare
+from ferlab.analysis import plots
 from ferlab.analysis.runs import collect
 from ferlab.analysis.tables import between
 from ferlab.data.rafdb import COUNTS
 from ferlab.errors import UserError
+from models import ARCHITECTURES
 from train_function import script_options
 
 
@@ -85,7 +88,7 @@ def test_val_and_not_the_test_set_chooses_among_recipes(tmp_path):
     make_run(tmp_path, name="lucky-on-test", val=0.7, predicted=spread(0), balance="focal")
     found = section(tmp_path)
     assert list(found.chosen) == ["ConvNet"]
-    assert row(compare.summary([found], tmp_path, {}, {}), "ConvNet")[3].startswith("80.00")
+    assert row(compare.summary([found], tmp_path, lambda sections: []), "ConvNet")[3].startswith("80.00")
 
 
 def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
@@ -94,7 +97,7 @@ def test_a_shortened_recipe_is_named_wherever_its_numbers_stand(tmp_path):
     text = "\n".join(part.markdown() for part in found.parts() if hasattr(part, "markdown"))
     epochs = script_options("ConvNet", []).epochs
     assert f"| ConvNet (3 epochs instead of {epochs}) |" in text and "| ConvNet |" not in text
-    assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path, {}, {})
+    assert compare.front([found]) == [] and "90" not in compare.summary([], tmp_path, lambda sections: [])
 
 
 @pytest.mark.parametrize(
@@ -246,3 +249,19 @@ def test_a_folder_that_is_not_there_is_the_users_mistake(tmp_path, monkeypatch, 
 def test_training_compute_by_hand(tmp_path):
     make_run(tmp_path, epochs=10)  # 0.5 GFLOPs forward, 700 images
     assert section(tmp_path).groups[0].petaflops == pytest.approx(3 * 0.5e9 * 700 * 10 / 1e15)
+
+
+def test_a_run_without_test_scores_is_left_out(tmp_path):
+    path = make_run(tmp_path) / "metrics.json"
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "test"})
+    )
+    assert left_out(tmp_path) == {"ConvNet/seed0": "it has no test scores (--no-test)"}
+
+
+def test_a_new_model_without_a_script_or_a_colour_is_left_out(tmp_path, monkeypatch):
+    make_run(tmp_path)
+    new = dataclasses.replace(ARCHITECTURES["ConvNet"], script="train_New.py")
+    monkeypatch.setitem(ARCHITECTURES, "ConvNet", new)
+    assert left_out(tmp_path) == {"ConvNet/seed0": "there is no train_New.py to tell its recipe"}
+    assert plots.marker("New") not in plots.MODELS.values()

@@ -23,12 +23,13 @@ PHRASES = {  # of a claim's conclusion, where the one that is spoken of has the 
     "overlap": "is not ranked before {} (the tests see a difference, but the intervals overlap)",
     "not significant": "does not differ significantly from {}",
 }
-AS_TRAINED = "As trained: one of the two has one seed, which ranks these networks and not the architectures."
+AS_TRAINED = "As trained: one of the two, or both, has one seed, which ranks networks and not architectures."
 MARKS = {"better": "**", "better as trained": "**", "overlap": "*"}  # of points, by a claim's conclusion
 KEY = (
-    "Studies have shorter schedules than the table: compare within a series only. Their points are of "
-    "accuracy (balanced accuracy), against the setting named first; **bold**: ranked by the paired tests, "
-    "with one seed these networks only; *italic*: the tests see a difference, but the intervals overlap."
+    "Studies have shorter schedules than the table: compare within a line only. **Bold**: significant by the "
+    "paired tests (p < 0.05 after Holm's correction), and the intervals do not overlap; with one seed that "
+    "ranks the trained networks only. *Italic*: significant, but the intervals overlap. Unmarked: not "
+    "significant."
 )
 NOT_RUN = "not run yet."
 
@@ -41,22 +42,26 @@ def answer(
     sections: of runs on RAF-DB; studies: their runs by the study's name; said: `in_words` of these.
     """
     lines = {"Architectures": [text for section in sections for text in _architectures(section)]}
-    lines |= said
-    lines["Cost"] = [text for section in sections for text in _cost(section)]
+    lines |= {title: texts[:1] for title, texts in said.items()}
+    lines["Cost"] = [text for section in sections for text in _cost(section)] + _hours(sections, studies)
     lines["Not run"] = _missing(sections, studies)
-    return [
-        f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
-        for question, texts in lines.items()
-    ]
+    bullets = []
+    for question, texts in lines.items():
+        text = " ".join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])
+        bullets.append("\n  - ".join([f"- **{question}.** {text}", *said.get(question, [])[1:]]))
+    return bullets
 
 
 def in_words(studies: dict[str, list[Group]]) -> dict[str, list[str]]:
-    """What each study's runs on RAF-DB say, a text for each of its series, by the study's title."""
+    """By each study's title: what is said of its runs on RAF-DB, and a line for each of its series."""
     lines = {}
     for name in ("resolution", "balance", "samples"):
+        study = STUDIES[name]
         groups = [group for group in studies.get(name, []) if group.data == NAME]
-        series = by_label(STUDIES[name], groups).items()
-        lines[STUDIES[name].title] = [_series(STUDIES[name], label, settings) for label, settings in series]
+        found = [_series(study, *series) for series in by_label(study, groups).items()]
+        first = study.said.format(study.name(study.settings[0]))
+        intro = f"Test accuracy (balanced accuracy), % with {first}, then points above or below that:"
+        lines[study.title] = [intro, *found] if found else []
     return lines
 
 
@@ -156,7 +161,10 @@ def _families(section: Section) -> list[str]:
     gaps = [
         f"{_gap(ours, other, section.claims, metric)} points in {name}" for metric, name in METRICS.items()
     ]
-    return [f"The best of each family on val, {ours} minus {other}: {listed(gaps)}."]
+    return [
+        "The best CNN on val minus the best transformer on val, each by its own recipe: "
+        f"{ours} minus {other}, {listed(gaps)}."
+    ]
 
 
 def _joined(by_metric: dict[str, str]) -> str:
@@ -167,67 +175,38 @@ def _joined(by_metric: dict[str, str]) -> str:
 
 
 def _series(study: Study, label: str, settings: dict[object, Group]) -> str:
-    """The scores of a study's first setting, and what the others change; every setting is on its page."""
-    ran = [setting for setting in study.settings if setting in settings]
-    groups, base = list(settings.values()), study.name(ran[0])
-    text = f"{label}{_seeds(groups)}: {_scores(settings[ran[0]])} with {study.said.format(base)}"
-    if ran[0] != study.settings[0] or len(ran) == 1:
-        return f"{text}; not compared yet."
-    first = groups[0].first
+    """The scores of a study's first setting, and how many points the others are above or below it."""
+    settings = {setting: settings[setting] for setting in study.settings if setting in settings}
+    names = {setting: study.name(setting) for setting in settings}
+    first = settings.get(study.settings[0])
+    if first is None or len(names) == 1:
+        return f"{label}: not compared yet."
+    pixels = f", input {first.first.options['image_size']} pixels" if study.option == "resolution" else ""
+    text = f"{label}{pixels}{_seeds(list(settings.values()))}: "
+    base, *others = names.values()
     cells = make_cells(study, label, settings)[0]
-    claims = tested(cells, first.labels, classes=len(first.class_names))[1]
-    tell = _along_axis if study.axis else _strategies
-    return f"{text}; {tell(study, {study.name(one): settings[one] for one in ran}, claims)}."
-
-
-def _along_axis(study: Study, groups: dict[str, Group], claims: Sequence[Claim]) -> str:
-    """Which settings make no difference that the tests see, what the first and the last of the others change,
-    and what training at 100 pixels makes of the smallest faces.
-    """
-    base, *names = groups
-    marked = [name for name in names if any(_mark(name, base, claims, metric) for metric in METRICS)]
-    same = [name for name in names if name not in marked]
-    clauses = [f"no significant change with {listed(same)}"] if same else []
-    for name in dict.fromkeys(marked[:1] + marked[-1:]):
-        clauses.append(f"{_change(name, base, claims)} points with {name}")
-    trained_large = f"{names[-1]} (trained at 100)"
-    if any(trained_large in claim[1:3] for claim in claims):
-        change = _change(trained_large, names[-1], claims)
-        clauses.append(f"trained at 100, tested at {names[-1]}: another {change}")
-    return "; ".join(clauses)
-
-
-def _strategies(study: Study, groups: dict[str, Group], claims: Sequence[Claim]) -> str:
-    """The best setting on val, and those that are ranked above the first in balanced accuracy, or below it in
-    accuracy.
-    """
-    base, *names = groups
-    best = max(groups, key=lambda name: groups[name].val_macro_f1)
-    gain = "" if best == base else f", {_change(best, base, claims)} points"
-    clauses = [f"best macro-F1 on val with {study.said.format(best)}{gain}"]
-    for metric, sign, how in (("balanced_accuracy", 1, "higher"), ("accuracy", -1, "lower")):
-        ranked = [
-            study.said.format(name)
-            for name in names
-            if _mark(name, base, claims, metric) == "**"
-            and sign * _claim(name, base, claims, metric).difference > 0
-        ]
-        if ranked:
-            clauses.append(f"ranked {how} in {METRICS[metric]}: {listed(ranked)}")
-    return "; ".join(clauses)
-
-
-def _mark(name: str, base: str, claims: Sequence[Claim], metric: str) -> str:
-    """How KEY marks the difference of the two, if the tests see one."""
-    return MARKS.get(_claim(name, base, claims, metric).conclusion, "")
+    claims = tested(cells, first.first.labels, classes=len(first.first.class_names))[1]
+    accuracy, balanced = (100 * first.values(key).mean() for key in HEADLINE)
+    changes = [
+        f"{name if study.axis else study.said.format(name)} {_change(name, base, claims)}" for name in others
+    ]
+    text += f"{accuracy:.1f} ({balanced:.1f}); {', '.join(changes)}"
+    last = cells[-1]
+    if not study.axis:
+        best = max(names, key=lambda setting: settings[setting].val_macro_f1)
+        text += f"; highest macro-F1 on val: {study.said.format(names[best])}"
+    elif last.line != label and last.against in others:
+        text += f"; {last.name} against trained on such: {_change(last.name, last.against, claims)}"
+    return f"{text}."
 
 
 def _change(name: str, base: str, claims: Sequence[Claim]) -> str:
     """How many points `name` is above `base` in accuracy (balanced accuracy), marked as KEY says."""
     shown = []
     for metric in METRICS:
-        mark = _mark(name, base, claims, metric)
-        shown.append(f"{mark}{points(_claim(name, base, claims, metric).difference)}{mark}")
+        claim = _claim(name, base, claims, metric)
+        mark = MARKS.get(claim.conclusion, "")
+        shown.append(f"{mark}{points(claim.difference)}{mark}")
     return f"{shown[0]} ({shown[1]})"
 
 
@@ -249,6 +228,15 @@ def _minutes(section: Section) -> list[str]:
     return [f"minutes for one seed {section.initialisation}: {'; '.join(texts)}."] if texts else []
 
 
+def _hours(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list[str]:
+    """The training time of everything that was run, on whatever machines."""
+    groups = [group for section in sections for group in section.groups]
+    groups += [group for found in studies.values() for group in found if group.data == NAME]
+    runs = [run for group in groups for run in group.runs if "copied_from" not in run.numbers]
+    seconds = sum(run.numbers["cost"]["train_seconds"] or 0 for run in runs)
+    return [f"all {len(runs)} runs, studies included, together {seconds / 3600:.1f} hours."] if runs else []
+
+
 def _missing(sections: Sequence[Section], studies: dict[str, list[Group]]) -> list[str]:
     run = {section.initialisation for section in sections}
     gaps = [
@@ -256,6 +244,7 @@ def _missing(sections: Sequence[Section], studies: dict[str, list[Group]]) -> li
         for kind, names in lacking(sections).items()
         if names
     ]
+    models, settings = defaultdict(list), []  # the studies that lack some models; what others lack of a study
     for name, study in STUDIES.items():
         ran: dict[str, set] = defaultdict(set)
         for group in studies.get(name, []):
@@ -266,10 +255,11 @@ def _missing(sections: Sequence[Section], studies: dict[str, list[Group]]) -> li
             rest = [model for model in NAMES if model not in ran]
             which = listed(rest) if len(rest) < len(there) else "any model"
             but = f" but {listed(there)}" if there and which == "any model" else ""
-            gaps.append(f"{study.title.lower()} with {which}{but}")
+            models[which + but].append(study.title.lower())
         for model in there:
             if left := [study.name(one) for one in study.settings if one not in ran[model]]:
-                gaps.append(f"{study.title.lower()} of {model} with {listed(left)}")
+                settings.append(f"{study.title.lower()} of {model} with {listed(left)}")
+    gaps += [f"{listed(titles)} with {which}" for which, titles in models.items()] + settings
     return [f"{'; '.join(gaps)}."] if gaps else ["nothing is missing."]
 
 

@@ -72,7 +72,8 @@ STUDIES = {
         "Few samples",
         "A stratified share of the training images; a smaller share is part of every larger one. Val and "
         "test stay the same, and but for parts of batches so does the number of steps: fewer images are seen "
-        "more often.",
+        "more often. A share is one fixed draw, the same for every seed, so the intervals do not cover "
+        "another draw.",
         "training images",
         ("epochs", "warmup_epochs", "patience"),
         "{} of the images",
