@@ -199,7 +199,7 @@ def test_the_answer_on_faces_that_training_did_not_see(tmp_path):
         return said_of([section(tmp_path)], {"resolution": groups})[1]
 
     change = f"{-100 * 53 / 70:.1f}".replace("-", "−")
-    assert f"; 16 pixels (trained at 100) against trained on such: **{change}** (**{change}**)." in said()
+    assert f"against trained at 16 pixels: **{change}** (**{change}**)." in said()
     shutil.rmtree(folder)
     assert said().endswith("; 64 pixels +0.0 (+0.0).")
 

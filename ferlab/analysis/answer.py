@@ -196,7 +196,8 @@ def _series(study: Study, label: str, settings: dict[object, Group]) -> str:
         best = max(names, key=lambda setting: settings[setting].val_macro_f1)
         text += f"; highest macro-F1 on val: {study.said.format(names[best])}"
     elif last.line != label and last.against in others:
-        text += f"; {last.name} against trained on such: {_change(last.name, last.against, claims)}"
+        change, pixels = _change(last.name, last.against, claims), last.against
+        text += f"; trained at 100 and tested at {pixels}, against trained at {pixels}: {change}"
     return f"{text}."
 
 
