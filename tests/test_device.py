@@ -36,6 +36,22 @@ def test_what_is_not_here_is_said(monkeypatch, name, said):
         devices.choose(name)
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_driver_that_torch_cannot_use_is_told_once(monkeypatch, tmp_path, capsys, hidden):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "DRIVER", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "") if hidden else monkeypatch.delenv(
+        "CUDA_VISIBLE_DEVICES", False
+    )
+    devices._warn_of_driver.cache_clear()
+    assert devices.choose("auto") == devices.choose("auto") == torch.device("cpu")
+    said = capsys.readouterr().err
+    assert said.count("sees no GPU, so this runs on the CPU") == (0 if hidden else 1)
+    monkeypatch.setattr(devices, "DRIVER", str(tmp_path / "none"))
+    devices._warn_of_driver.cache_clear()
+    assert devices.choose("auto").type == "cpu" and not capsys.readouterr().err
+
+
 def fake(monkeypatch, kind: str) -> list[str]:
     """Torch with a device of this kind, which computes nothing; what was asked of its module."""
     asked = []
@@ -81,6 +97,13 @@ def test_one_gpu_is_named_by_its_number(monkeypatch, name, index):
     runtime = init_runtime(name)
     assert chosen == [index] and runtime.device == torch.device("cuda", index)
     assert runtime.amp_dtype == torch.bfloat16 and not runtime.scaler.is_enabled()
+    cuda = torch.backends.cuda
+    kernels = cuda.flash_sdp_enabled, cuda.mem_efficient_sdp_enabled, cuda.cudnn_sdp_enabled
+    assert all(enabled() for enabled in kernels)
+    init_runtime(name, deterministic=True)
+    assert not any(enabled() for enabled in kernels) and cuda.math_sdp_enabled()
+    init_runtime(name)
+    assert all(enabled() for enabled in kernels)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from ferlab import cli
 from ferlab.data import rafdb
@@ -36,8 +37,10 @@ MAX_VALUES = 1_000_000  # the largest checkpoint of the suite has some thousand
 
 
 def save(path: str | Path, state: dict) -> None:
-    """Write `state` with its format number and checksum, atomically; TypeError if it is not plain data."""
-    state = {**state, "format": FORMAT}
+    """Write `state`, its tensors on the CPU, with its format number and checksum, atomically; TypeError if it
+    is not plain data.
+    """
+    state = tree_map_only(Tensor, lambda value: value.detach().cpu(), {**state, "format": FORMAT})
     state["sha256"] = digest(state)
     write_atomically(Path(path), lambda file: torch.save(state, file), advice=RESUME)
 
@@ -180,7 +183,9 @@ class CheckpointWriter:
         if self.enabled and time.monotonic() >= self._not_before:
             self._write(state)
         elif self.enabled:
-            self._pending = copy.deepcopy(state)
+            self._pending = None  # two copies at once would be ten times the model in a GPU's memory
+            copied = copy.deepcopy({**state, "best": None})
+            self._pending = copied | {"best": state["best"]}  # which is replaced, and never changed
 
     def _write(self, state: dict) -> None:
         begun = time.monotonic()

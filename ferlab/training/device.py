@@ -3,6 +3,9 @@
 device = choose("cuda:1"); dtype = amp_dtype(device, "auto"); wait(device)
 """
 
+import functools
+import os
+import sys
 from collections.abc import Callable
 
 import torch
@@ -14,6 +17,7 @@ AVAILABLE: dict[str, Callable[[], bool]] = {
     "mps": torch.backends.mps.is_available,
     "xpu": torch.xpu.is_available,
 }
+DRIVER = "/proc/driver/nvidia/version"  # there on Linux, where an NVIDIA driver is loaded
 USE = "use auto, cpu, cuda or cuda:N; mps on an Apple chip, xpu on an Intel GPU"
 
 
@@ -23,6 +27,12 @@ def choose(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if (
+            name == "cpu"
+            and os.path.exists(DRIVER)
+            and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+        ):
+            _warn_of_driver()
     try:
         chosen = torch.device(name)
     except RuntimeError:
@@ -39,6 +49,16 @@ def choose(name: str) -> torch.device:
         if chosen.index >= count:
             raise UserError(f"--device {name}: there are {count} such devices, counted from 0.")
     return chosen
+
+
+@functools.cache  # once a process
+def _warn_of_driver() -> None:
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    sys.stderr.write(
+        f"note: an NVIDIA driver is loaded here, but torch {torch.__version__}, {built}, sees no GPU, so "
+        "this runs on the CPU. nvidia-smi shows the newest CUDA that the driver takes, pytorch.org the torch "
+        "for it.\n"
+    )
 
 
 def amp_dtype(device: torch.device, amp: str) -> torch.dtype | None:

@@ -19,10 +19,9 @@ class EMA:
         self.decay, self.steps = decay, 0
         self.average = copy.deepcopy(model).requires_grad_(False) if decay else model
         if decay:
-            mine, theirs = list(self.average.state_dict().values()), list(model.state_dict().values())
-            floating = [i for i, value in enumerate(mine) if value.is_floating_point()]
-            self._float = [mine[i] for i in floating], [theirs[i] for i in floating]
-            self._other = [(m, t) for i, (m, t) in enumerate(zip(mine, theirs)) if i not in floating]
+            mine, theirs = self.average.state_dict(), model.state_dict()
+            self._float = _values(mine, floating=True), _values(theirs, floating=True)
+            self._counters = _values(mine, floating=False), _values(theirs, floating=False)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -31,5 +30,9 @@ class EMA:
             self.steps += 1
             decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(*self._float, 1 - decay)
-            for mine, theirs in self._other:  # batch norm's step counters
-                mine.copy_(theirs)
+            if self._counters[0]:  # of batch norm's steps; one call for all, which on a GPU is one launch
+                torch._foreach_copy_(*self._counters)
+
+
+def _values(state: dict, *, floating: bool) -> list[torch.Tensor]:
+    return [value for value in state.values() if value.is_floating_point() == floating]

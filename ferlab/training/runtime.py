@@ -79,9 +79,8 @@ class Runtime:
         """The model with gradients averaged over the processes; itself if there is one."""
         if self.world_size == 1:
             return model
-        return nn.parallel.DistributedDataParallel(
-            model, [self.device] if self.device.type == "cuda" else None
-        )
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, devices, gradient_as_bucket_view=True)
 
     def broadcast(self, model: nn.Module) -> None:
         """Give every process the weights and buffers of process 0 (batch norm's differ from one to the
@@ -121,7 +120,7 @@ class Runtime:
         if type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
             first = str(error).strip().splitlines()[0][:200]
             return f"--compile does not work here ({first}); leave it out."
-        if self.world_size > 1 and "by peer" in str(error):
+        if self.world_size > 1 and any(sign in str(error) for sign in ("by peer", "remote process exited")):
             return "another process failed; see its message."
         return lacks(self.device, error)
 
@@ -186,6 +185,10 @@ def init_runtime(device: str = "auto", amp: str = "auto", *, deterministic: bool
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
+    if chosen.type == "cuda":  # attention by plain products: the backward pass of the fused kernels varies
+        torch.backends.cuda.enable_flash_sdp(not deterministic)
+        torch.backends.cuda.enable_mem_efficient_sdp(not deterministic)
+        torch.backends.cuda.enable_cudnn_sdp(not deterministic)
     torch.set_float32_matmul_precision("high")  # TF32 for what stays fp32
     torch.backends.cudnn.allow_tf32 = True
     runtime = Runtime(chosen, amp_dtype(chosen, amp), rank, world_size)
