@@ -10,7 +10,7 @@ from train_function import parse, train
 
 RECIPES = {
     "imagenet": dict(epochs=20, batch_size=64, lr=3e-5, weight_decay=0.05, warmup_epochs=3, image_size=224),
-    "none": dict(epochs=18, batch_size=64, lr=1e-4, weight_decay=0.3, warmup_epochs=1, augment=0.5,
+    "none": dict(epochs=18, batch_size=64, lr=1e-4, weight_decay=0.3, warmup_epochs=1, augment=0.2,
                  balance="sqrt-sampler", image_size=48),
 }  # fmt: skip
 

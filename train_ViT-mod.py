@@ -9,7 +9,7 @@ from RAFDB_dataset import load_splits
 from train_function import parse, train
 
 RECIPES = {
-    "none": dict(epochs=9, batch_size=64, lr=1e-4, weight_decay=0.3, warmup_epochs=1, augment=0.5,
+    "none": dict(epochs=12, batch_size=64, lr=1e-4, weight_decay=0.3, warmup_epochs=1, augment=0.2,
                  balance="sqrt-sampler", image_size=40),
 }  # fmt: skip
 
