@@ -193,8 +193,7 @@ def summary(shown: list[Section], folder: Path, answers: Answers) -> str:
     caption = (
         f"{shown[0].data}: mean ± standard deviation over seeds [95 % interval; with one seed it covers the "
         "test images only, not another training]; empty row: not run; ensembles are left out of the paired "
-        "tests. "
-        f"By `compare.py --readme`, more in [{name}]({name}/README.md)."
+        f"tests. By `compare.py --readme`, more in [{name}]({name}/README.md)."
     )
     return "\n\n".join([Table(caption, header, rows).markdown(), KEY, "\n".join(answers(shown))])
 

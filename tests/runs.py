@@ -122,3 +122,10 @@ def row(text: str, label: str) -> list[str]:
     """The cells of the first table row that begins with `label`."""
     line = next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def edit(path, change):
+    """Rewrite a JSON file by what `change` does to it."""
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))

@@ -1,13 +1,12 @@
 """The answer in words, ensembles, training compute, and what compare.py may write, on runs made by hand."""
 
 import csv
-import json
 import re
 import shutil
 
 import numpy as np
 import pytest
-from runs import make_run, many, row, run_compare, section, spread
+from runs import edit, make_run, many, row, run_compare, section, spread
 
 import compare
 from ferlab.analysis import plots
@@ -29,13 +28,6 @@ MARKED = "<!-- results -->\n<!-- /results -->\n"
 def said_of(sections, studies):
     """The answer's lines."""
     return answer(sections, studies, in_words(studies))
-
-
-def edit(path, change):
-    """Rewrite a JSON file by what `change` does to it."""
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
 
 
 def log_sizes(folder, sizes):
@@ -178,9 +170,11 @@ def test_the_answer_on_studies_is_in_their_runs_or_not_run_yet(tmp_path):
     assert alone.endswith("\n  - ConvNet: not compared yet.")
     many(tmp_path / "studies" / "resolution", "ConvNet", 0.9, seeds=1, resolution=80)  # no setting of it
     groups = collect(tmp_path / "studies" / "resolution", script_options, varied=["resolution"])[0]
-    assert len(groups) == 4 and in_words({"resolution": groups})["Low resolution"][1] in lines[1]
+    assert len(groups) == 4 and in_words({"resolution": groups})["Low resolution"][0] in lines[1]
     [other] = [group for group in groups if group not in by_pixels.values() and group.seeds == "0"]
-    assert in_words({"resolution": [other]})["Low resolution"][1] == "ConvNet: not compared yet."
+    assert in_words({"resolution": [other]})["Low resolution"][0].endswith(
+        ":\n  - ConvNet: not compared yet."
+    )
 
 
 def test_the_answer_on_faces_that_training_did_not_see(tmp_path):
@@ -199,7 +193,8 @@ def test_the_answer_on_faces_that_training_did_not_see(tmp_path):
         return said_of([section(tmp_path)], {"resolution": groups})[1]
 
     change = f"{-100 * 53 / 70:.1f}".replace("-", "−")
-    assert f"against trained at 16 pixels: **{change}** (**{change}**)." in said()
+    compared = "; trained at 100 and tested at 16 pixels, against trained at 16 pixels"
+    assert f"{compared}: **{change}** (**{change}**)." in said()
     shutil.rmtree(folder)
     assert said().endswith("; 64 pixels +0.0 (+0.0).")
 
@@ -209,10 +204,10 @@ def test_the_answer_on_strategies_marks_what_is_significant(tmp_path):
     wrong = {"none": (20, 0.8), "sampler": (0, 0.7), "class-balanced": (8, 0.6), "focal": (21, 0.9)}
     for strategy, (images, val) in wrong.items():
         make_run(root, name=strategy, balance=strategy, predicted=spread(images), val=val)
-    [intro, said] = in_words({"balance": collect(root, script_options, varied=["balance"])[0]})[
-        "Class imbalance"
-    ]
-    assert "% with `none`, then points above or below that:" in intro
+    [said] = in_words({"balance": collect(root, script_options, varied=["balance"])[0]})["Class imbalance"]
+    assert (
+        "% with `none`, then points above or below that:\n  - ConvNet, one seed each: 71.4 (71.4); " in said
+    )
     gains = [
         points[:2] for points in re.findall(r"`([a-z-]+)` (\*{0,2}[+−][0-9.]+\*{0,2}) \(([^)]+)\)", said)
     ]

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from runs import left_out, make_run, many, row, run_compare, section, spread
+from runs import edit, left_out, make_run, many, row, run_compare, section, spread
 
 import compare
 from ferlab.analysis import plots
@@ -252,10 +252,7 @@ def test_training_compute_by_hand(tmp_path):
 
 
 def test_a_run_without_test_scores_is_left_out(tmp_path):
-    path = make_run(tmp_path) / "metrics.json"
-    path.write_text(
-        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "test"})
-    )
+    edit(make_run(tmp_path) / "metrics.json", lambda numbers: numbers.pop("test"))
     assert left_out(tmp_path) == {"ConvNet/seed0": "it has no test scores (--no-test)"}
 
 

@@ -40,9 +40,9 @@ def test_what_is_not_here_is_said(monkeypatch, name, said):
 def test_a_driver_that_torch_cannot_use_is_told_once(monkeypatch, tmp_path, capsys, hidden):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(devices, "DRIVER", str(tmp_path))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "") if hidden else monkeypatch.delenv(
-        "CUDA_VISIBLE_DEVICES", False
-    )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     devices._warn_of_driver.cache_clear()
     assert devices.choose("auto") == devices.choose("auto") == torch.device("cpu")
     said = capsys.readouterr().err

@@ -42,18 +42,19 @@ def answer(
     sections: of runs on RAF-DB; studies: their runs by the study's name; said: `in_words` of these.
     """
     lines = {"Architectures": [text for section in sections for text in _architectures(section)]}
-    lines |= {title: texts[:1] for title, texts in said.items()}
+    lines |= said
     lines["Cost"] = [text for section in sections for text in _cost(section)] + _hours(sections, studies)
     lines["Not run"] = _missing(sections, studies)
-    bullets = []
-    for question, texts in lines.items():
-        text = " ".join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])
-        bullets.append("\n  - ".join([f"- **{question}.** {text}", *said.get(question, [])[1:]]))
-    return bullets
+    return [
+        f"- **{question}.** {' '.join(text[0].upper() + text[1:] for text in texts or [NOT_RUN])}"
+        for question, texts in lines.items()
+    ]
 
 
 def in_words(studies: dict[str, list[Group]]) -> dict[str, list[str]]:
-    """By each study's title: what is said of its runs on RAF-DB, and a line for each of its series."""
+    """By each study's title: a text about its runs on RAF-DB, if there are any, with a nested bullet for each
+    series.
+    """
     lines = {}
     for name in ("resolution", "balance", "samples"):
         study = STUDIES[name]
@@ -61,7 +62,7 @@ def in_words(studies: dict[str, list[Group]]) -> dict[str, list[str]]:
         found = [_series(study, *series) for series in by_label(study, groups).items()]
         first = study.said.format(study.name(study.settings[0]))
         intro = f"Test accuracy (balanced accuracy), % with {first}, then points above or below that:"
-        lines[study.title] = [intro, *found] if found else []
+        lines[study.title] = ["\n  - ".join([intro, *found])] if found else []
     return lines
 
 

@@ -224,7 +224,7 @@ def digest(value) -> str:
             if value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise TypeError("a checkpoint holds no expanded tensor")
             sha.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
-            sha.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+            sha.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
             sha.update(f"dict {len(value)}".encode())
             todo += reversed([part for pair in value.items() for part in pair])

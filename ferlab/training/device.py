@@ -27,11 +27,7 @@ def choose(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-        if (
-            name == "cpu"
-            and os.path.exists(DRIVER)
-            and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
-        ):
+        if name == "cpu":
             _warn_of_driver()
     try:
         chosen = torch.device(name)
@@ -53,6 +49,9 @@ def choose(name: str) -> torch.device:
 
 @functools.cache  # once a process
 def _warn_of_driver() -> None:
+    """Say where there is a GPU that torch cannot use, and that nobody has hidden."""
+    if not os.path.exists(DRIVER) or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     sys.stderr.write(
         f"note: an NVIDIA driver is loaded here, but torch {torch.__version__}, {built}, sees no GPU, so "
